@@ -1,0 +1,404 @@
+"""The events of the source, as we read them: bytes in, one of five frozen values out.
+
+Unknown fields are ignored: the source adds some about once a month. What cannot be read raises `InvalidEvent`
+with a closed reason. Times are Unix milliseconds in UTC.
+
+Source: mediawiki/page/change 1.x, recentchange 1.x, revision/tags-change 1.x, revision/visibility-change 1.x of the
+Wikimedia Event Platform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from schemas.reasons import SetAside
+
+PAGE_CHANGE = "mediawiki.page_change.v1"
+TAGS_CHANGE = "mediawiki.revision-tags-change"
+VISIBILITY_CHANGE = "mediawiki.revision-visibility-change"
+RECENT_CHANGE = "mediawiki.recentchange"
+
+# Stream → the schema, without its minor version, that we know how to read there.
+READABLE = {
+    PAGE_CHANGE: "/mediawiki/page/change/1.",
+    TAGS_CHANGE: "/mediawiki/revision/tags-change/1.",
+    VISIBILITY_CHANGE: "/mediawiki/revision/visibility-change/1.",
+    RECENT_CHANGE: "/mediawiki/recentchange/1.",
+}
+
+# The kinds of page_change that put a revision before readers; delete and visibility_change only take away.
+EDIT_KINDS = frozenset({"create", "edit", "move", "undelete"})
+PAGE_CHANGE_KINDS = EDIT_KINDS | {"delete", "visibility_change"}
+
+
+class InvalidEvent(ValueError):
+    """A message that no retry can repair; it belongs in the dead-letter topic under `reason`."""
+
+    def __init__(self, reason: SetAside, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """Where and when an event was made.
+
+    `topic`, `partition` and `offset` are those of the source's own Kafka; -1 where the server did not say.
+    """
+
+    event_id: str
+    stream: str
+    domain: str
+    at_ms: int
+    topic: str
+    partition: int
+    offset: int
+
+    @property
+    def is_canary(self) -> bool:
+        return self.domain == "canary"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Editor:
+    """Who did it. All of it can be absent: redacted pages, suppressed users."""
+
+    user_text: str
+    user_id: int | None
+    is_bot: bool
+    is_temp: bool
+    groups: tuple[str, ...]
+    edit_count: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revert:
+    """`revision.revert`: the revisions from `oldest_rev_id` to `newest_rev_id` were undone by this edit."""
+
+    method: str
+    is_exact: bool
+    oldest_rev_id: int
+    newest_rev_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """One content slot of a revision; `sha1` is base-36, 31 digits."""
+
+    role: str
+    model: str
+    sha1: str
+    size_bytes: int
+    origin_rev_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageChange:
+    """`mediawiki.page_change.v1`. `rev_sha1` is base-36 and absent on hidden text; `parent_id` 0 = none."""
+
+    meta: Meta
+    wiki: str
+    kind: str
+    happened_ms: int
+    uri: str
+    page_id: int
+    title: str
+    namespace: int
+    is_redirect: bool
+    rev_id: int
+    parent_id: int
+    rev_ms: int
+    rev_sha1: str | None
+    rev_size: int | None
+    is_minor: bool
+    comment: str | None
+    editor: Editor | None
+    performer: Editor | None
+    content_visible: bool
+    editor_visible: bool
+    comment_visible: bool
+    slots: tuple[Slot, ...]
+    revert: Revert | None
+    prior_rev_id: int | None
+    prior_rev_sha1: str | None
+    prior_title: str | None
+
+    @property
+    def all_visible(self) -> bool:
+        return self.content_visible and self.editor_visible and self.comment_visible
+
+    @property
+    def main(self) -> Slot | None:
+        return next((slot for slot in self.slots if slot.role == "main"), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagsChange:
+    """`mediawiki.revision-tags-change`: the revision's tags after and before. Its time is `meta.at_ms`."""
+
+    meta: Meta
+    wiki: str
+    page_id: int
+    rev_id: int
+    tags: frozenset[str]
+    prior_tags: frozenset[str]
+
+    @property
+    def added(self) -> frozenset[str]:
+        return self.tags - self.prior_tags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visibility:
+    """What of a revision the public may see."""
+
+    text: bool
+    user: bool
+    comment: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisibilityChange:
+    """`mediawiki.revision-visibility-change`, of any revision. `by_oversight`: the performer is withheld too."""
+
+    meta: Meta
+    wiki: str
+    page_id: int
+    rev_id: int
+    visibility: Visibility
+    prior: Visibility
+    by_oversight: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentChange:
+    """`mediawiki.recentchange`. It never carries a page id; a log action carries no revision id either."""
+
+    meta: Meta
+    wiki: str
+    type: str
+    title: str
+    rev_id: int | None
+    log_type: str | None
+    log_action: str | None
+
+    @property
+    def is_log(self) -> bool:
+        return self.type == "log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canary:
+    """A sign of life of its stream and topic; everything else in it is invented by the source."""
+
+    meta: Meta
+
+
+Event = PageChange | TagsChange | VisibilityChange | RecentChange | Canary
+
+
+def decode_event(payload: bytes) -> Event:
+    """Read one message of the source.
+
+    payload: one JSON object in UTF-8, as found in the `data:` line of an SSE event.
+    Raises `InvalidEvent` if it is not JSON, is of a stream or schema we do not know, or lacks a field we need.
+    """
+    try:
+        doc = orjson.loads(payload)
+    except orjson.JSONDecodeError as exc:
+        raise InvalidEvent(SetAside.NOT_JSON, str(exc)) from exc
+    if not isinstance(doc, dict):
+        raise InvalidEvent(SetAside.WRONG_TYPE, f"a JSON object was expected, not {type(doc).__name__}")
+    try:
+        return _decode(doc)
+    except KeyError as exc:
+        raise InvalidEvent(SetAside.MISSING_FIELD, f"no field {exc}") from exc
+    except (TypeError, ValueError, AttributeError, OverflowError) as exc:
+        if isinstance(exc, InvalidEvent):
+            raise
+        raise InvalidEvent(SetAside.WRONG_TYPE, str(exc)) from exc
+
+
+def milliseconds(text: str) -> int:
+    """Unix milliseconds of an RFC 3339 time; without a zone it is UTC.
+
+    Raises `ValueError` if it is none.
+    """
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1000)
+
+
+def rfc3339(at_ms: int) -> str:
+    """The reverse of `milliseconds`: `2026-11-22T02:23:39.671Z`."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _decode(doc: dict[str, Any]) -> Event:
+    meta = _meta(doc["meta"])
+    if meta.is_canary:
+        return Canary(meta=meta)
+    readable = READABLE.get(meta.stream)
+    if readable is None:
+        raise InvalidEvent(SetAside.UNKNOWN_SCHEMA, f"stream {meta.stream!r} is none of ours")
+    schema = doc.get("$schema")
+    if schema is not None and not schema.startswith(readable):
+        raise InvalidEvent(SetAside.UNKNOWN_SCHEMA, f"{schema!r} on {meta.stream}; we read {readable}x")
+    if meta.stream == PAGE_CHANGE:
+        return _page_change(doc, meta)
+    if meta.stream == RECENT_CHANGE:
+        return _recent_change(doc, meta)
+    if meta.stream == TAGS_CHANGE:
+        return TagsChange(
+            meta=meta,
+            wiki=_text(doc["database"]),
+            page_id=_int(doc["page_id"]),
+            rev_id=_int(doc["rev_id"]),
+            tags=frozenset(_text(tag) for tag in doc["tags"]),
+            prior_tags=frozenset(_text(tag) for tag in doc["prior_state"]["tags"]),
+        )
+    return VisibilityChange(
+        meta=meta,
+        wiki=_text(doc["database"]),
+        page_id=_int(doc["page_id"]),
+        rev_id=_int(doc["rev_id"]),
+        visibility=_visibility(doc["visibility"]),
+        prior=_visibility(doc["prior_state"]["visibility"]),
+        by_oversight="performer" not in doc,
+    )
+
+
+def _meta(meta: Mapping[str, Any]) -> Meta:
+    stream = _text(meta["stream"])
+    return Meta(
+        # A canary of recentchange may have nothing in `meta` but stream, domain and time.
+        event_id=_text(meta["id"]) if meta.get("domain") != "canary" else _text(meta.get("id", "")),
+        stream=stream,
+        domain=_text(meta["domain"]),
+        at_ms=milliseconds(_text(meta["dt"])),
+        topic=_text(meta.get("topic", stream)),
+        partition=_int(meta.get("partition", 0)),
+        offset=_int(meta.get("offset", -1)),
+    )
+
+
+def _page_change(doc: Mapping[str, Any], meta: Meta) -> PageChange:
+    kind = _text(doc["page_change_kind"])
+    if kind not in PAGE_CHANGE_KINDS:
+        raise InvalidEvent(SetAside.UNKNOWN_SCHEMA, f"page_change_kind {kind!r}")
+    page, revision = doc["page"], doc["revision"]
+    prior = doc.get("prior_state") or {}
+    prior_revision = prior.get("revision") or {}
+    revert = revision.get("revert")
+    return PageChange(
+        meta=meta,
+        wiki=_text(doc["wiki_id"]),
+        kind=kind,
+        happened_ms=milliseconds(_text(doc["dt"])),
+        uri=_text(doc["meta"].get("uri", "")),
+        page_id=_int(page["page_id"]),
+        title=_text(page["page_title"]),
+        namespace=_int(page["namespace_id"]),
+        is_redirect=_bool(page.get("is_redirect", False)),
+        rev_id=_int(revision["rev_id"]),
+        parent_id=_int(revision.get("rev_parent_id") or 0),
+        rev_ms=milliseconds(_text(revision["rev_dt"])),
+        rev_sha1=_optional_text(revision.get("rev_sha1")),
+        rev_size=_optional_int(revision.get("rev_size")),
+        is_minor=_bool(revision.get("is_minor_edit", False)),
+        comment=_optional_text(revision.get("comment")),
+        editor=_editor(revision.get("editor")),
+        performer=_editor(doc.get("performer")),
+        content_visible=_bool(revision.get("is_content_visible", True)),
+        editor_visible=_bool(revision.get("is_editor_visible", True)),
+        comment_visible=_bool(revision.get("is_comment_visible", True)),
+        slots=tuple(_slot(role, slot) for role, slot in sorted((revision.get("content_slots") or {}).items())),
+        revert=_revert(revert) if revert and "rev_reverted_oldest_id" in revert else None,
+        prior_rev_id=_optional_int(prior_revision.get("rev_id")),
+        prior_rev_sha1=_optional_text(prior_revision.get("rev_sha1")),
+        prior_title=_optional_text((prior.get("page") or {}).get("page_title")),
+    )
+
+
+def _recent_change(doc: Mapping[str, Any], meta: Meta) -> RecentChange:
+    revision = doc.get("revision") or {}
+    return RecentChange(
+        meta=meta,
+        wiki=_text(doc["wiki"]),
+        type=_text(doc["type"]),
+        title=_text(doc["title"]),
+        rev_id=_optional_int(revision.get("new")),
+        log_type=_optional_text(doc.get("log_type")),
+        log_action=_optional_text(doc.get("log_action")),
+    )
+
+
+def _editor(doc: Mapping[str, Any] | None) -> Editor | None:
+    """A redacted performer is absent or `{}`."""
+    if not doc:
+        return None
+    return Editor(
+        user_text=_text(doc["user_text"]),
+        user_id=_optional_int(doc.get("user_id")),
+        is_bot=_bool(doc.get("is_bot", False)),
+        is_temp=_bool(doc.get("is_temp", False)),
+        groups=tuple(_text(group) for group in doc.get("groups") or ()),
+        edit_count=_optional_int(doc.get("edit_count")),
+    )
+
+
+def _revert(doc: Mapping[str, Any]) -> Revert:
+    oldest = _int(doc["rev_reverted_oldest_id"])
+    return Revert(
+        method=_text(doc.get("method", "")),
+        is_exact=_bool(doc.get("is_exact", False)),
+        oldest_rev_id=oldest,
+        newest_rev_id=_int(doc.get("rev_reverted_newest_id", oldest)),
+    )
+
+
+def _slot(role: str, doc: Mapping[str, Any]) -> Slot:
+    return Slot(
+        role=role,
+        model=_text(doc.get("content_model", "unknown")),
+        sha1=_text(doc.get("content_sha1", "")),
+        size_bytes=_int(doc.get("content_size", 0)),
+        origin_rev_id=_optional_int(doc.get("origin_rev_id")),
+    )
+
+
+def _visibility(doc: Mapping[str, Any]) -> Visibility:
+    return Visibility(text=_bool(doc["text"]), user=_bool(doc["user"]), comment=_bool(doc["comment"]))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a string was expected, not {value!r:.60}")
+    return value
+
+
+def _optional_text(value: object) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _int(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"an integer was expected, not {value!r:.60}")
+    return value
+
+
+def _optional_int(value: object) -> int | None:
+    return None if value is None else _int(value)
+
+
+def _bool(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"true or false was expected, not {value!r:.60}")
+    return value

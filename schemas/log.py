@@ -1,0 +1,166 @@
+"""The records of `sluice.source.v1` that are not events: ticks carry time and cursor, control records carry policies.
+
+Every record there has a header `kind` (`event`, `tick` or `control`). The value of an event is the message of the
+source, bytes unchanged, so that its header is the only place where we may add something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+KIND_EVENT = b"event"
+KIND_TICK = b"tick"
+KIND_CONTROL = b"control"
+
+
+class InvalidRecord(ValueError):
+    """A record of one of our own topics that its codec cannot read; it belongs in the dead-letter topic."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far one upstream topic is in the log.
+
+    `next_offset`: the first offset that is not in the log. `at_ms`: event time of the last message that is.
+    """
+
+    topic: str
+    partition: int
+    next_offset: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """Time, as data. One is written to every partition about once a second, in the transaction of the events before it.
+
+    number: counts up by one per transaction, from 1.
+    heard_ms: per stream, the event time up to which we believe we have heard everything.
+    cursor: per upstream topic, where to read on.
+    control_offset: the first offset of `sluice.control.v1` that is not in the log.
+    policies: digest of the policies in force, or "" before the first.
+    """
+
+    number: int
+    heard_ms: Mapping[str, int]
+    cursor: tuple[Position, ...]
+    control_offset: int = 0
+    policies: str = ""
+
+    @property
+    def key(self) -> bytes:
+        return f"tick:{self.number}".encode()
+
+
+def encode_tick(tick: Tick) -> bytes:
+    return orjson.dumps(
+        {
+            "control_offset": tick.control_offset,
+            "cursor": [
+                {"at_ms": p.at_ms, "next_offset": p.next_offset, "partition": p.partition, "topic": p.topic}
+                for p in sorted(tick.cursor, key=lambda p: (p.topic, p.partition))
+            ],
+            "heard_ms": dict(tick.heard_ms),
+            "number": tick.number,
+            "policies": tick.policies,
+        },
+        option=orjson.OPT_SORT_KEYS,
+    )
+
+
+def decode_tick(payload: bytes) -> Tick:
+    """Raises `InvalidRecord`."""
+    doc = _document(payload)
+    try:
+        return Tick(
+            number=int(doc["number"]),
+            heard_ms={str(stream): int(at) for stream, at in doc["heard_ms"].items()},
+            cursor=tuple(
+                Position(
+                    topic=str(p["topic"]),
+                    partition=int(p["partition"]),
+                    next_offset=int(p["next_offset"]),
+                    at_ms=int(p["at_ms"]),
+                )
+                for p in doc["cursor"]
+            ),
+            control_offset=int(doc["control_offset"]),
+            policies=str(doc["policies"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise InvalidRecord(f"no tick: {exc!r}") from exc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A hold that some customer chose. Hold 0 releases what it observes at once."""
+
+    name: str
+    hold_seconds: float
+
+    @property
+    def hold_ms(self) -> int:
+        return round(self.hold_seconds * 1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """Everything that decides beside the events themselves; it enters the log as a control record.
+
+    grace_seconds is added once to each deadline of a hold > 0. horizon_seconds: how long a release can be retracted.
+    """
+
+    policies: tuple[Policy, ...]
+    grace_seconds: float = 60.0
+    horizon_seconds: float = 30 * 86_400.0
+
+    @property
+    def grace_ms(self) -> int:
+        return round(self.grace_seconds * 1000)
+
+    @property
+    def horizon_ms(self) -> int:
+        return round(self.horizon_seconds * 1000)
+
+
+def encode_policies(policies: Policies) -> bytes:
+    return orjson.dumps(
+        {
+            "grace_seconds": policies.grace_seconds,
+            "horizon_seconds": policies.horizon_seconds,
+            "kind": "policies",
+            "policies": [{"hold_seconds": p.hold_seconds, "name": p.name} for p in policies.policies],
+        },
+        option=orjson.OPT_SORT_KEYS,
+    )
+
+
+def decode_policies(payload: bytes) -> Policies:
+    """Raises `InvalidRecord`."""
+    doc = _document(payload)
+    try:
+        if doc["kind"] != "policies":
+            raise InvalidRecord(f"control record of kind {doc['kind']!r}; we know 'policies'")
+        return Policies(
+            policies=tuple(Policy(name=str(p["name"]), hold_seconds=float(p["hold_seconds"])) for p in doc["policies"]),
+            grace_seconds=float(doc["grace_seconds"]),
+            horizon_seconds=float(doc["horizon_seconds"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        if isinstance(exc, InvalidRecord):
+            raise
+        raise InvalidRecord(f"no policies: {exc!r}") from exc
+
+
+def _document(payload: bytes) -> dict[str, Any]:
+    try:
+        doc = orjson.loads(payload)
+    except orjson.JSONDecodeError as exc:
+        raise InvalidRecord(f"not JSON: {exc}") from exc
+    if not isinstance(doc, dict):
+        raise InvalidRecord("not a JSON object")
+    return doc

@@ -1,0 +1,124 @@
+"""Kafka clients with the settings that were measured, and a send that refuses before it is too late.
+
+Why each value: a request timeout shorter than a broker's outage sticks an idempotent producer for ever, and a
+transaction timeout shorter than one lets the broker commit what was never finished. A batch that the broker rejects
+for its size burns sequence numbers, so size is checked before `send`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from schemas.deadletter import DeadLetter
+from streams.settings import Settings
+
+REQUEST_TIMEOUT_MS = 120_000
+TRANSACTION_TIMEOUT_MS = 300_000
+MAX_REQUEST_BYTES = 30_000_000
+# What a record costs beside its key, value and headers: an upper bound of the v2 record batch header.
+RECORD_OVERHEAD_BYTES = 512
+
+
+class RecordTooLarge(ValueError):
+    """A record that its topic would reject. It was not sent; the producer is still good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Out:
+    """One record to be sent. No timestamp: every topic stamps LogAppendTime, event time is in the record."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    partition: int | None = None
+    headers: Sequence[tuple[str, bytes]] = field(default=())
+
+    @property
+    def size_bytes(self) -> int:
+        headers = sum(len(name) + len(value) + 10 for name, value in self.headers)
+        return len(self.key) + len(self.value or b"") + headers + RECORD_OVERHEAD_BYTES
+
+
+def letter_out(topic: str, letter: DeadLetter) -> Out:
+    """A dead letter as a record."""
+    return Out(topic=topic, key=letter.key, value=letter.payload, headers=letter.headers)
+
+
+def producer(settings: Settings, *, transactional_id: str | None = None, **more: Any) -> AIOKafkaProducer:
+    """An idempotent producer, or a transactional one if it has an id. It is not started."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka,
+        "acks": "all",
+        "enable_idempotence": True,
+        "linger_ms": 5,
+        "compression_type": "lz4",
+        "max_batch_size": 262_144,
+        "max_request_size": MAX_REQUEST_BYTES,
+        "request_timeout_ms": REQUEST_TIMEOUT_MS,
+    }
+    if transactional_id is not None:
+        options |= {"transactional_id": transactional_id, "transaction_timeout_ms": TRANSACTION_TIMEOUT_MS}
+    return AIOKafkaProducer(**(options | more))
+
+
+def consumer(settings: Settings, *topics: str, group: str | None = None, **more: Any) -> AIOKafkaConsumer:
+    """A consumer that reads what was committed and commits nothing by itself. It is not started."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka,
+        "group_id": group,
+        "isolation_level": "read_committed",
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "session_timeout_ms": 6000,
+        "heartbeat_interval_ms": 1000,
+        "max_partition_fetch_bytes": 4_194_304,
+    }
+    if group is not None and settings.instance:
+        options["group_instance_id"] = f"{group}.{settings.instance}"
+    return AIOKafkaConsumer(*topics, **(options | more))
+
+
+async def send(sender: AIOKafkaProducer, out: Out, limits: Mapping[str, int]) -> asyncio.Future[Any]:
+    """Hand one record to the producer; the returned future resolves when the broker has it. Await it.
+
+    Raises `RecordTooLarge` before anything is sent.
+    """
+    check_size(out, limits)
+    future: asyncio.Future[Any] = await sender.send(
+        out.topic, value=out.value, key=out.key, partition=out.partition, headers=list(out.headers)
+    )
+    return future
+
+
+def check_size(out: Out, limits: Mapping[str, int]) -> None:
+    """Raises `RecordTooLarge`."""
+    limit = limits.get(out.topic)
+    if limit is not None and out.size_bytes > limit:
+        raise RecordTooLarge(f"{out.size_bytes} bytes under key {out.key!r}; {out.topic} takes {limit}")
+
+
+async def read_partition(
+    settings: Settings, topic: str, partition: int, *, start: int | None = None, end: int | None = None
+) -> list[Any]:
+    """Every committed record of one partition from `start` (default: the first) to `end` (default: the last now)."""
+    records: list[Any] = []
+    reader = consumer(settings)
+    await reader.start()
+    try:
+        tp = TopicPartition(topic, partition)
+        reader.assign([tp])
+        first = (await reader.beginning_offsets([tp]))[tp]
+        last = (await reader.end_offsets([tp]))[tp]
+        last = last if end is None else min(end, last)
+        reader.seek(tp, first if start is None else max(start, first))
+        while await reader.position(tp) < last:
+            batch = await reader.getmany(tp, timeout_ms=1000)
+            records.extend(record for record in batch.get(tp, ()) if record.offset < last)
+        return records
+    finally:
+        await reader.stop()

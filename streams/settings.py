@@ -1,0 +1,127 @@
+"""Every setting of sluice, read once from the environment: `SLUICE_<FIELD>` in capitals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from schemas.log import Policies, Policy
+
+DEFAULT_SOURCE = "https://stream.wikimedia.org"
+DEFAULT_CONTENT = "https://{domain}/w/api.php"
+DEFAULT_KAFKA = "127.0.0.1:9092"
+
+
+class InvalidSetting(ValueError):
+    """A setting that cannot be used; the message names the variable and says what would do."""
+
+
+def _about(help_text: str, default: Any) -> Any:
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Defaults work on a laptop against the live source. Units are in the names."""
+
+    kafka: str = _about("bootstrap servers of the Kafka cluster", DEFAULT_KAFKA)
+    topic_prefix: str = _about("first part of every topic name, group and transactional id", "sluice")
+    partitions: int = _about("partitions of every per-page topic, for life", 12)
+    replication: int = _about("replication factor of the topics", 1)
+    source: str = _about("base URL of an EventStreams server", DEFAULT_SOURCE)
+    content: str = _about("template of a wiki's action API; {domain} and {wiki} are filled in", DEFAULT_CONTENT)
+    contact: str = _about("URL or mail address for the User-Agent; the live site refuses requests without", "")
+    wikis: tuple[str, ...] = _about("wikis to keep, comma-separated (enwiki,dewiki); empty = all", ())
+    since: str = _about("where a first start begins (RFC 3339); empty = now", "")
+    policies: tuple[Policy, ...] = _about(
+        "policies as name=hold in seconds, comma-separated; hold 0 is live",
+        (
+            Policy(name="live", hold_seconds=0),
+            Policy(name="fast", hold_seconds=300),
+            Policy(name="standard", hold_seconds=3600),
+        ),
+    )
+    grace_seconds: float = _about("added once to each deadline, for signals under way", 60.0)
+    tick_seconds: float = _about("how often the source commits events, ticks and cursor", 1.0)
+    quiet_seconds: float = _about("how far behind now a caught-up stream is taken to be heard", 30.0)
+    caught_up_seconds: float = _about("how long every message must have been young before we are caught up", 60.0)
+    deaf_seconds: float = _about("silence of an upstream topic after which it is deaf", 1200.0)
+    idle_seconds: float = _about("silence on the connection after which it is made anew", 60.0)
+    linger_seconds: float = _about("how long fetch gathers a wiki's revisions into one request", 2.0)
+    requests_per_minute: float = _about("content API requests of the whole deployment", 200.0)
+    replica_lag_seconds: float = _about("age below which an unknown revision may still arrive at the API", 60.0)
+    give_up_seconds: float = _about("how long fetch asks for one revision before it says unavailable", 900.0)
+    assign: str = _about("partitions of this process: group (shared with others) or all", "group")
+    instance: str = _about("stable name of this worker in its consumer group; empty = none", "")
+    metrics_host: str = _about("address of /metrics", "127.0.0.1")
+    metrics_port: int = _about("port of /metrics; 0 = none", 9108)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read `SLUICE_<FIELD>` for each field; absent means the default. Raises `InvalidSetting`."""
+        given: dict[str, Any] = {}
+        for setting in fields(cls):
+            variable = f"SLUICE_{setting.name.upper()}"
+            text = env.get(variable)
+            if text is None:
+                continue
+            try:
+                given[setting.name] = _read(setting.name, setting.default, text.strip())
+            except ValueError as exc:
+                raise InvalidSetting(f"{variable}={text!r}: {exc}") from exc
+        settings = cls(**given)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raises `InvalidSetting` where one value makes no sense."""
+        if self.assign not in {"group", "all"}:
+            raise InvalidSetting(f"SLUICE_ASSIGN={self.assign!r}: it is 'group' or 'all'")
+        if not 1 <= self.partitions <= 1000:
+            raise InvalidSetting(f"SLUICE_PARTITIONS={self.partitions}: 1 to 1000")
+        for name in ("tick_seconds", "linger_seconds", "requests_per_minute"):
+            if getattr(self, name) <= 0:
+                raise InvalidSetting(f"SLUICE_{name.upper()}={getattr(self, name)}: more than 0")
+
+    def with_(self, **changes: Any) -> Self:
+        """A copy with some values changed."""
+        return replace(self, **changes)
+
+    @property
+    def rules(self) -> Policies:
+        """The policies as they enter the log."""
+        return Policies(policies=self.policies, grace_seconds=self.grace_seconds)
+
+    @property
+    def user_agent(self) -> str:
+        return f"sluice/0.1 ({self.contact or 'no contact given'}) aiohttp"
+
+
+def cache_folder(env: Mapping[str, str]) -> Path:
+    """Where downloads are kept between runs: the user's cache folder by the XDG rule."""
+    base = env.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "sluice"
+
+
+def _read(name: str, default: Any, text: str) -> Any:
+    if name == "policies":
+        return tuple(_policy(part) for part in text.split(",") if part.strip())
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(default, int):
+        return int(text)
+    if isinstance(default, float):
+        return float(text)
+    return text
+
+
+def _policy(part: str) -> Policy:
+    name, equals, hold = part.strip().partition("=")
+    if not equals or not name.isidentifier() or not name.isascii() or not name.islower():
+        raise ValueError(f"{part!r} is no policy; write name=seconds, the name in lower-case letters and digits")
+    seconds = float(hold)
+    if not 0 <= seconds <= 90 * 86_400:
+        raise ValueError(f"{part!r}: a hold is from 0 s to 90 days")
+    return Policy(name=name, hold_seconds=seconds)
