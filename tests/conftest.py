@@ -1,0 +1,95 @@
+"""What every test may use: one real broker for the session, and topics of its own for each test.
+
+`kafka` is a bootstrap address (SLUICE_KAFKA if set, else a broker started here). `settings` are settings with a topic
+prefix of this test and its topics made; `make_settings(**changes)` gives more of them, with other prefixes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams import cluster
+from streams.broker import Broker
+from streams.kafka import Out, producer, read_partition, send
+from streams.settings import Settings, cache_folder
+from streams.topics import Topics, limits
+
+MakeSettings = Callable[..., Awaitable[Settings]]
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Bootstrap address of a real Kafka broker."""
+    if given := os.environ.get("SLUICE_KAFKA"):
+        yield given
+        return
+    with Broker(tmp_path_factory.mktemp("kafka"), cache=cache_folder(os.environ), fast_cleaner=True) as broker:
+        yield broker.bootstrap
+
+
+@pytest.fixture
+async def make_settings(kafka: str, request: pytest.FixtureRequest) -> AsyncIterator[MakeSettings]:
+    """`await make_settings(**changes)`: settings whose topics exist, under a prefix that no other test has.
+
+    The topics go when the test ends. `topics=False` makes none.
+    """
+    made: list[Settings] = []
+
+    async def make(*, topics: bool = True, **changes: Any) -> Settings:
+        name = f"{request.node.nodeid} {os.getpid()} {len(made)}"
+        prefix = "t" + hashlib.sha256(name.encode()).hexdigest()[:10]
+        base = Settings(kafka=kafka, topic_prefix=prefix, partitions=3, assign="all", metrics_port=0)
+        settings = base.with_(**changes)
+        settings.check()
+        made.append(settings)
+        if topics:
+            await cluster.create(settings)
+        return settings
+
+    yield make
+    for settings in made:
+        await cluster.delete(settings)
+
+
+@pytest.fixture
+async def settings(make_settings: MakeSettings) -> Settings:
+    """Settings of this test alone: 3 partitions, this process owns all, its topics exist."""
+    return await make_settings()
+
+
+async def read_all(settings: Settings, topic: str) -> list[Any]:
+    """Every committed record of `topic`, partition after partition, in the order of each log."""
+    records: list[Any] = []
+    for partition in range(_partitions(settings, topic)):
+        records += await read_partition(settings, topic, partition)
+    return records
+
+
+async def produce(settings: Settings, outs: Iterable[Out]) -> None:
+    """Write records, in order per partition; returns when the broker has them."""
+    sender = producer(settings)
+    await sender.start()
+    try:
+        bounds = limits(Topics(settings).table())
+        for future in [await send(sender, out, bounds) for out in outs]:
+            await future
+    finally:
+        await sender.stop()
+
+
+def shared_data() -> Path:
+    """The folder of recorded data beside the repository; the test is skipped where there is none."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no recorded data beside the repository")
+    return folder
+
+
+def _partitions(settings: Settings, topic: str) -> int:
+    return {row.name: row.partitions for row in Topics(settings).table()}[topic]
