@@ -1,1 +1,1 @@
-"""What a record looks like: frozen values, their codecs, closed reasons, and one JSON Schema file per topic and version."""
+"""What a record looks like: frozen values, codecs, closed reasons, one JSON Schema file per topic and version."""

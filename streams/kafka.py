@@ -44,6 +44,16 @@ class Out:
         return len(self.key) + len(self.value or b"") + headers + RECORD_OVERHEAD_BYTES
 
 
+def header(record: Any, name: str) -> bytes | None:
+    """The value of a record's first header of that name."""
+    return next((value for key, value in record.headers if key == name), None)
+
+
+def origin(record: Any) -> str:
+    """Where a record of Kafka came from, as dead letters say it: `topic/partition/offset`."""
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
 def letter_out(topic: str, letter: DeadLetter) -> Out:
     """A dead letter as a record."""
     return Out(topic=topic, key=letter.key, value=letter.payload, headers=letter.headers)

@@ -1,0 +1,140 @@
+"""`sluice.decisions.v1`: every transition of an edit under a policy, with its proof.
+
+One Kafka record holds all decisions that one input caused about one page. Bodies hold event-time facts only, so that
+two runs over the same log can be compared byte for byte; tick, offset and worker are headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from schemas.log import InvalidRecord
+from schemas.reasons import Bar, SignalKind, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """Something heard about an edit, and from which event.
+
+    at_ms: event time: of a revert the reverting edit's `rev_dt`, else `meta.dt`.
+    by_rev_id: the reverting revision, where the event names it. by_self: the editor undid their own edit.
+    """
+
+    kind: SignalKind
+    event_id: str
+    at_ms: int
+    by_rev_id: int | None = None
+    by_self: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One transition. The proof: when the hold began, what it was, what was heard, for which moment it was decided.
+
+    decided_for_ms: of a release its fire time (of hold 0 the hold's start), of a bar the event time of its signal.
+    superseded_by: the revision that took this one's place.
+    """
+
+    policy: str
+    wiki: str
+    page_id: int
+    rev_id: int
+    epoch: int
+    state: State
+    reason: Bar | None
+    event_id: str
+    start_ms: int
+    hold_ms: int
+    fire_ms: int
+    decided_for_ms: int
+    signals: tuple[Signal, ...] = ()
+    superseded_by: int | None = None
+
+    @property
+    def absent(self) -> tuple[SignalKind, ...]:
+        """The kinds of signal that were listened for and not heard."""
+        heard = {signal.kind for signal in self.signals}
+        return tuple(kind for kind in SignalKind if kind not in heard)
+
+
+def encode_decisions(decisions: Sequence[Decision]) -> bytes:
+    """One record: a JSON object with sorted keys."""
+    return orjson.dumps({"decisions": [_encode(d) for d in decisions]}, option=orjson.OPT_SORT_KEYS)
+
+
+def encode_decision(decision: Decision) -> bytes:
+    """The body of one decision: what two runs are compared by."""
+    return orjson.dumps(_encode(decision), option=orjson.OPT_SORT_KEYS)
+
+
+def decode_decisions(payload: bytes) -> list[Decision]:
+    """Raises `InvalidRecord`."""
+    try:
+        return [_decode(doc) for doc in orjson.loads(payload)["decisions"]]
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
+        raise InvalidRecord(f"no decisions: {exc!r}") from exc
+
+
+def encode_signal(signal: Signal) -> dict[str, Any]:
+    return {
+        "at_ms": signal.at_ms,
+        "by_rev_id": signal.by_rev_id,
+        "by_self": signal.by_self,
+        "event_id": signal.event_id,
+        "kind": signal.kind.value,
+    }
+
+
+def decode_signal(doc: dict[str, Any]) -> Signal:
+    by_rev_id = doc["by_rev_id"]
+    return Signal(
+        kind=SignalKind(doc["kind"]),
+        event_id=str(doc["event_id"]),
+        at_ms=int(doc["at_ms"]),
+        by_rev_id=None if by_rev_id is None else int(by_rev_id),
+        by_self=bool(doc["by_self"]),
+    )
+
+
+def _encode(d: Decision) -> dict[str, Any]:
+    return {
+        "absent": [kind.value for kind in d.absent],
+        "decided_for_ms": d.decided_for_ms,
+        "epoch": d.epoch,
+        "event_id": d.event_id,
+        "fire_ms": d.fire_ms,
+        "hold_ms": d.hold_ms,
+        "page_id": d.page_id,
+        "policy": d.policy,
+        "reason": None if d.reason is None else d.reason.value,
+        "rev_id": d.rev_id,
+        "signals": [encode_signal(signal) for signal in d.signals],
+        "start_ms": d.start_ms,
+        "state": d.state.value,
+        "superseded_by": d.superseded_by,
+        "wiki": d.wiki,
+    }
+
+
+def _decode(doc: dict[str, Any]) -> Decision:
+    superseded_by = doc["superseded_by"]
+    return Decision(
+        policy=str(doc["policy"]),
+        wiki=str(doc["wiki"]),
+        page_id=int(doc["page_id"]),
+        rev_id=int(doc["rev_id"]),
+        epoch=int(doc["epoch"]),
+        state=State(doc["state"]),
+        reason=None if doc["reason"] is None else Bar(doc["reason"]),
+        event_id=str(doc["event_id"]),
+        start_ms=int(doc["start_ms"]),
+        hold_ms=int(doc["hold_ms"]),
+        fire_ms=int(doc["fire_ms"]),
+        decided_for_ms=int(doc["decided_for_ms"]),
+        signals=tuple(decode_signal(signal) for signal in doc["signals"]),
+        superseded_by=None if superseded_by is None else int(superseded_by),
+    )
