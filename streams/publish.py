@@ -1,0 +1,228 @@
+"""The publish step: joins decisions and content and writes what partners read, through the exactly-once loop.
+
+Reads `decisions` and `enriched`; writes the edits and pages of each policy, `publish-state` and the offsets in one
+transaction. What waits is an offset into `enriched`; the record is read again when it goes out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from processors.deliver import Emission, Release, content_came, decided
+from processors.project import release_key, release_record, retract_key, retract_record
+from schemas.deadletter import DeadLetter
+from schemas.decision import Decision, decode_decisions, encode_decisions
+from schemas.delivery import Delivery, decode_delivery, encode_delivery
+from schemas.log import InvalidRecord
+from schemas.page import page_key
+from schemas.reasons import Bar, SetAside, Step
+from streams import metrics
+from streams.exactly_once import ExactlyOnce
+from streams.kafka import Out, consumer, letter_out, origin, read_partition
+from streams.settings import Settings
+from streams.topics import Topics, limits
+
+PageKey = tuple[str, int]
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Publish until `stop` is set. Raises what `ExactlyOnce.run` raises."""
+    topics = Topics(settings)
+    handler = Publish(settings)
+    loop = ExactlyOnce(
+        settings,
+        app=topics.group(Step.PUBLISH),
+        step=Step.PUBLISH,
+        inputs=[topics.enriched, topics.decisions],
+        limits=limits(topics.table()),
+        handler=handler,
+        dead_letters=topics.deadletter,
+        partitions=range(settings.partitions) if settings.assign == "all" else None,
+    )
+    try:
+        await loop.run(stop)
+    finally:
+        await handler.contents.close()
+
+
+class Publish:
+    """The handler that `ExactlyOnce` calls: the deliveries of each partition that this worker owns."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topics = Topics(settings)
+        self._policies = frozenset(self._topics.policies)
+        self._pages: dict[int, dict[PageKey, Delivery]] = {}
+        self.contents = Contents(settings, self._topics.enriched)
+
+    async def own(self, partition: int) -> None:
+        """Rebuild what waits in the partition from what was last committed."""
+        states: dict[bytes, bytes | None] = {}
+        for record in await read_partition(self._settings, self._topics.publish_state, partition):
+            states[record.key] = record.value
+        deliveries = [decode_delivery(value) for value in states.values() if value is not None]
+        self._pages[partition] = {(d.wiki, d.page_id): d for d in deliveries}
+
+    def lost(self, partition: int) -> None:
+        self._pages.pop(partition, None)
+
+    async def work(self, partition: int, records: Sequence[Any]) -> list[Out]:
+        """Releases, retractions and dead letters in order, then each page's state that changed, once."""
+        outs: list[Out] = []
+        touched: set[PageKey] = set()
+        for record in records:
+            try:
+                changed, emissions = self._apply(partition, record)
+            except InvalidRecord as exc:
+                outs.append(self._letter(record, str(exc)))
+                continue
+            touched |= changed
+            for emission in emissions:
+                outs += await self._emit_or_set_aside(partition, emission)
+        for key in sorted(touched):
+            delivery = self._pages[partition][key]
+            value = encode_delivery(delivery)
+            outs.append(Out(topic=self._topics.publish_state, key=page_key(*key), value=value, partition=partition))
+        return outs
+
+    def committed(self, partition: int, records: Sequence[Any], outs: Sequence[Out]) -> None:
+        """Count what was committed."""
+        published = [out for out in outs if out.topic not in {self._topics.publish_state, self._topics.deadletter}]
+        metrics.RECORDS.labels(Step.PUBLISH, "in").inc(len(records))
+        metrics.RECORDS.labels(Step.PUBLISH, "out").inc(len(published))
+        for out in outs:
+            if out.topic == self._topics.deadletter:
+                metrics.DEAD_LETTERS.labels(Step.PUBLISH, dict(out.headers)["reason"].decode()).inc()
+
+    def _apply(self, partition: int, record: Any) -> tuple[set[PageKey], list[Emission]]:
+        """One input record. Raises `InvalidRecord` before anything has changed."""
+        pages = self._pages[partition]
+        if record.value is None:
+            return set(), []  # an erased record: what was published of it is erased under its own key
+        if record.topic == self._topics.enriched:
+            key, event_id = _edit_of(record.value)
+            self.contents.keep(partition, record.offset, record.value)
+            page = pages.get(key) or Delivery(wiki=key[0], page_id=key[1])
+            pages[key], emissions = content_came(page, event_id, record.offset, record.timestamp, self._policies)
+            return {key}, emissions
+        decisions = decode_decisions(record.value)
+        if not decisions:
+            return set(), []
+        key = (decisions[0].wiki, decisions[0].page_id)
+        page = pages.get(key) or Delivery(wiki=key[0], page_id=key[1])
+        pages[key], emissions = decided(page, decisions, record.timestamp, self._policies)
+        return {key}, emissions
+
+    async def _emit_or_set_aside(self, partition: int, emission: Emission) -> list[Out]:
+        """A release whose content is gone from `enriched` cannot be made; its decision is kept as a dead letter."""
+        try:
+            return await self._emit(partition, emission)
+        except (LookupError, InvalidRecord) as exc:
+            decision = emission.decision
+            letter = DeadLetter(
+                step=Step.PUBLISH,
+                reason=SetAside.CONTENT_UNAVAILABLE,
+                detail=str(exc),
+                origin=f"{self._topics.edits(decision.policy)}/{release_key(decision).decode()}",
+                payload=encode_decisions([decision]),
+            )
+            return [letter_out(self._topics.deadletter, letter)]
+
+    async def _emit(self, partition: int, emission: Emission) -> list[Out]:
+        decision = emission.decision
+        edits, pages = self._topics.edits(decision.policy), self._topics.pages(decision.policy)
+        on_page = page_key(decision.wiki, decision.page_id)
+        at_ms = emission.decided_at_ms
+        if isinstance(emission, Release):
+            content = await self.contents.read(partition, emission.offset, decision)
+            value = release_record(decision, content, topic=edits, released_at_ms=at_ms)
+            outs = [Out(topic=edits, key=release_key(decision), value=value, partition=partition)]
+            if emission.is_head:
+                value = release_record(decision, content, topic=pages, released_at_ms=at_ms)
+                outs.append(Out(topic=pages, key=on_page, value=value, partition=partition))
+            return outs
+        value = retract_record(decision, topic=edits, released_at_ms=at_ms)
+        outs = [Out(topic=edits, key=retract_key(decision), value=value, partition=partition)]
+        if decision.reason is Bar.SUPPRESSED:
+            # What was hidden goes from the topic itself: a tombstone under its key erases it.
+            outs.append(Out(topic=edits, key=release_key(decision), value=None, partition=partition))
+        if emission.was_head:
+            outs.append(Out(topic=pages, key=on_page, value=None, partition=partition))
+        return outs
+
+    def _letter(self, record: Any, detail: str) -> Out:
+        letter = DeadLetter(
+            step=Step.PUBLISH,
+            reason=SetAside.WRONG_RECORD,
+            detail=detail,
+            origin=origin(record),
+            payload=record.value or b"",
+        )
+        return letter_out(self._topics.deadletter, letter)
+
+
+class Contents:
+    """Enriched records by offset: the recent ones from memory, the others read again from their topic."""
+
+    def __init__(self, settings: Settings, topic: str, *, keep_bytes: int = 64_000_000) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._keep_bytes = keep_bytes
+        self._held: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._bytes = 0
+        self._reader: AIOKafkaConsumer | None = None
+        self._lock = asyncio.Lock()
+
+    def keep(self, partition: int, offset: int, value: bytes) -> None:
+        """Remember a record that will probably go out soon; the oldest are forgotten beyond the bound."""
+        if (partition, offset) in self._held:
+            return
+        self._held[partition, offset] = value
+        self._bytes += len(value)
+        while self._bytes > self._keep_bytes:
+            _, forgotten = self._held.popitem(last=False)
+            self._bytes -= len(forgotten)
+
+    async def read(self, partition: int, offset: int, decision: Decision) -> bytes:
+        """The record at `offset`. Compaction may have moved on to a later one of the same revision: then that.
+
+        Raises `LookupError` if neither is there any more.
+        """
+        value = self._held.get((partition, offset))
+        if value is not None:
+            return value
+        async with self._lock:
+            if self._reader is None:
+                self._reader = consumer(self._settings)
+                await self._reader.start()
+            tp = TopicPartition(self._topic, partition)
+            self._reader.assign([tp])
+            self._reader.seek(tp, offset)
+            end = (await self._reader.end_offsets([tp]))[tp]
+            while await self._reader.position(tp) < end:
+                batch = await self._reader.getmany(tp, timeout_ms=1000)
+                for record in batch.get(tp, ()):
+                    if record.value is not None and _edit_of(record.value)[1] == decision.event_id:
+                        return bytes(record.value)
+        raise LookupError(
+            f"no record of {decision.wiki}:{decision.rev_id} at or after {self._topic}/{partition}/{offset}"
+        )
+
+    async def close(self) -> None:
+        if self._reader is not None:
+            await self._reader.stop()
+
+
+def _edit_of(enriched: bytes) -> tuple[PageKey, str]:
+    """Page and event id of an enriched record. Raises `InvalidRecord`."""
+    try:
+        doc = orjson.loads(enriched)
+        return (str(doc["wiki"]), int(doc["page_id"])), str(doc["change"]["event_id"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
+        raise InvalidRecord(f"no enriched record: {exc!r}") from exc
