@@ -1,0 +1,382 @@
+"""`sluice.enriched.v1`: one parsed record per revision, with what the edit changed.
+
+Key `wiki:page:rev`. Written by enrich, read by publish. Names in JSON are the names of the fields here; only `Enriched`
+adds `$schema`. Absent, false and zero are three things: None where it is not known or does not exist, an empty tuple
+where it is known that there is none. Fields may be added; what is here stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from functools import cache
+from typing import Any, cast
+
+import orjson
+
+from schemas.content import record_key
+from schemas.event import Editor
+from schemas.log import InvalidRecord
+
+SCHEMA = "/sluice/enriched/1.0.0"
+
+
+class ContentAbsent(StrEnum):
+    """Why a record has no content: the API's answer in its words, or a content model that we do not parse."""
+
+    HIDDEN = "hidden"
+    MISSING = "missing"
+    SHA1_MISMATCH = "sha1_mismatch"
+    TOO_LARGE = "too_large"
+    UNAVAILABLE = "unavailable"
+    NOT_ASKED = "not_asked"
+    MODEL = "model"
+
+
+class DeltaAbsent(StrEnum):
+    """Why a record has no delta: the revision's side first, then the parent's."""
+
+    NO_TEXT = "no_text"  # the revision itself has no content here; see content_absent
+    NO_PARENT = "no_parent"
+    HIDDEN = "hidden"
+    MISSING = "missing"
+    SHA1_MISMATCH = "sha1_mismatch"
+    TOO_LARGE = "too_large"
+    UNAVAILABLE = "unavailable"
+    NOT_ASKED = "not_asked"
+    MODEL = "model"
+
+
+class Degraded(StrEnum):
+    """Which bound a page went beyond, so that some of it was not seen."""
+
+    SIZE = "size"  # only the first part of the text was read
+    DEPTH = "depth"  # markup nested deeper than the bound was taken for text
+    RAW = "raw"  # values of parameters were dropped or cut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """`[[title#anchor|text]]`. title: spaces, first letter upper, "" = this page. text: as shown; None = the title."""
+
+    title: str
+    anchor: str | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Category:
+    """title without its prefix; sort_key as written, None where none is."""
+
+    title: str
+    sort_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """A file that is shown, title without its prefix, by a link or in a gallery. caption: plain text."""
+
+    title: str
+    caption: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """`{{name|positional|key=value}}`, parser functions and magic words included.
+
+    name: spaces, first letter upper, without prefix; of `{{#if: x | y}}` it is `#if` and `x` the first positional.
+    Values are wikitext as written, named ones stripped. parent: index in the same list of the innermost template
+    around this one.
+    """
+
+    name: str
+    positional: tuple[str, ...] = ()
+    named: Mapping[str, str]
+    parent: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """`<ref name= group=>content</ref>`. content: wikitext; None where the tag only names another one."""
+
+    name: str | None = None
+    group: str | None = None
+    content: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalLink:
+    """`[url text]` or a bare url (text None)."""
+
+    url: str
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """level: 0 = the lead, else the number of `=`. title: plain text. Its own text is `plain_text[start:end]`, without
+    that of the sections below it; offsets count code points."""
+
+    level: int
+    title: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redirect:
+    """Where the page sends its readers."""
+
+    title: str
+    anchor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageContent:
+    """What is on the page, from its wikitext: what templates add when the page is rendered is not in here.
+
+    parser: name and version. degraded: bounds the page went beyond. truncated: field → how many were found, where the
+    record holds fewer (of `plain_text`: characters).
+    plain_text: no headings, templates, tables, references, captions; its length before truncation is plain_text_length.
+    abstract: the lead's plain text.
+    """
+
+    source: str = "wikitext"
+    parser: str
+    degraded: tuple[Degraded, ...] = ()
+    truncated: Mapping[str, int]
+    abstract: str
+    plain_text: str
+    plain_text_length: int
+    sections: tuple[Section, ...]
+    links: tuple[Link, ...]
+    categories: tuple[Category, ...]
+    media: tuple[Media, ...]
+    templates: tuple[Template, ...]
+    references: tuple[Reference, ...]
+    external_links: tuple[ExternalLink, ...]
+    redirect: Redirect | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """Titles, names or contents that only one side has, sorted; as often as that side has more of them."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SectionsTouched:
+    """Titles of sections, in the order of the page; the lead is ""."""
+
+    inserted: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """What the edit did to its parent.
+
+    edit_types: kind → action → how many, in the words of mwedittypes (`Wikilink`, `Template`, ...; `insert`, `remove`,
+    `change`). Words are of the plain text; characters where the language does not space its words.
+    byte_delta: UTF-8 bytes of the new text minus those of the old.
+    """
+
+    edit_types: Mapping[str, Mapping[str, int]]
+    categories: Difference
+    links: Difference
+    templates: Difference
+    references: Difference
+    sections: SectionsTouched
+    words_added: int
+    words_removed: int
+    byte_delta: int
+    truncated: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedPage:
+    """title: with prefix, spaces for underscores. prior_title: of a move, where the page was."""
+
+    id: int
+    title: str
+    namespace: int
+    is_redirect: bool
+    prior_title: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedRevision:
+    """parent_id: 0 = there is none, None = not known. size: bytes. sha1: base-36. model: of the main slot."""
+
+    id: int
+    parent_id: int | None
+    timestamp: str
+    size: int | None
+    sha1: str | None
+    is_minor: bool
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visible:
+    """What of the revision the public could see when the event was made."""
+
+    content: bool
+    editor: bool
+    comment: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """The event. Times are RFC 3339, UTC, milliseconds: happened_at on the wiki, heard_at when the event was made.
+
+    tags: None where nobody told us.
+    """
+
+    kind: str
+    event_id: str
+    domain: str
+    happened_at: str
+    heard_at: str
+    page: ChangedPage
+    revision: ChangedRevision
+    comment: str | None
+    editor: Editor | None
+    visible: Visible
+    tags: tuple[str, ...] | None
+    uri: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """Where the event is in the source's own Kafka; offset None where the server did not say."""
+
+    stream: str
+    topic: str
+    partition: int
+    offset: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """How to check the record: upstream position, who gave the text, its SHA-1 (base-36) and SHA-256 (hex) in UTF-8."""
+
+    upstream: Upstream
+    content_source: str | None
+    text_sha1: str | None
+    text_sha256: str | None
+    parent_text_sha1: str | None
+    parser: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enriched:
+    """One record. content is None exactly if content_absent says why, delta likewise."""
+
+    wiki: str
+    page_id: int
+    rev_id: int
+    change: Change
+    content: PageContent | None
+    content_absent: ContentAbsent | None
+    delta: Delta | None
+    delta_absent: DeltaAbsent | None
+    provenance: Provenance
+
+    @property
+    def key(self) -> bytes:
+        return record_key(self.wiki, self.page_id, self.rev_id)
+
+
+def encode_enriched(enriched: Enriched) -> bytes:
+    """JSON with sorted keys: equal records give equal bytes."""
+    doc = {"$schema": SCHEMA} | _fields(enriched)
+    return orjson.dumps(doc, default=_fields, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
+
+
+def decode_enriched(payload: bytes) -> Enriched:
+    """Raises `InvalidRecord`. Unknown fields are ignored."""
+    try:
+        doc = orjson.loads(payload)
+        if not str(doc["$schema"]).startswith("/sluice/enriched/1."):
+            raise InvalidRecord(f"schema {doc['$schema']!r}; we read {SCHEMA}")
+        return Enriched(
+            wiki=str(doc["wiki"]),
+            page_id=int(doc["page_id"]),
+            rev_id=int(doc["rev_id"]),
+            change=_change(doc["change"]),
+            content=None if doc["content"] is None else _content(doc["content"]),
+            content_absent=None if doc["content_absent"] is None else ContentAbsent(doc["content_absent"]),
+            delta=None if doc["delta"] is None else _delta(doc["delta"]),
+            delta_absent=None if doc["delta_absent"] is None else DeltaAbsent(doc["delta_absent"]),
+            provenance=_provenance(doc["provenance"]),
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
+        if isinstance(exc, InvalidRecord):
+            raise
+        raise InvalidRecord(f"no enriched record: {exc!r}") from exc
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """What orjson writes for one of our dataclasses. Raises `TypeError` for anything else."""
+    return {name: getattr(value, name) for name in _names(type(value))}
+
+
+@cache
+def _names(kind: Hashable) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cast(Any, kind)))
+
+
+def _known(kind: Any, doc: dict[str, Any]) -> dict[str, Any]:
+    """The fields of `kind` in `doc`, lists as tuples. Raises `KeyError` where one is absent."""
+    values = {name: doc[name] for name in _names(kind)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _all(kind: Any, docs: list[dict[str, Any]]) -> tuple[Any, ...]:
+    return tuple(kind(**_known(kind, doc)) for doc in docs)
+
+
+def _content(doc: dict[str, Any]) -> PageContent:
+    values = _known(PageContent, doc)
+    values |= {
+        "degraded": tuple(Degraded(reason) for reason in doc["degraded"]),
+        "sections": _all(Section, doc["sections"]),
+        "links": _all(Link, doc["links"]),
+        "categories": _all(Category, doc["categories"]),
+        "media": _all(Media, doc["media"]),
+        "templates": _all(Template, doc["templates"]),
+        "references": _all(Reference, doc["references"]),
+        "external_links": _all(ExternalLink, doc["external_links"]),
+        "redirect": None if doc["redirect"] is None else Redirect(**_known(Redirect, doc["redirect"])),
+    }
+    return PageContent(**values)
+
+
+def _delta(doc: dict[str, Any]) -> Delta:
+    values = _known(Delta, doc)
+    for name in ("categories", "links", "templates", "references"):
+        values[name] = Difference(**_known(Difference, doc[name]))
+    values["sections"] = SectionsTouched(**_known(SectionsTouched, doc["sections"]))
+    return Delta(**values)
+
+
+def _change(doc: dict[str, Any]) -> Change:
+    values = _known(Change, doc)
+    values |= {
+        "page": ChangedPage(**_known(ChangedPage, doc["page"])),
+        "revision": ChangedRevision(**_known(ChangedRevision, doc["revision"])),
+        "editor": None if doc["editor"] is None else Editor(**_known(Editor, doc["editor"])),
+        "visible": Visible(**_known(Visible, doc["visible"])),
+    }
+    return Change(**values)
+
+
+def _provenance(doc: dict[str, Any]) -> Provenance:
+    values = _known(Provenance, doc)
+    values["upstream"] = Upstream(**_known(Upstream, doc["upstream"]))
+    return Provenance(**values)
