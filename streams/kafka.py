@@ -8,6 +8,7 @@ for its size burns sequence numbers, so size is checked before `send`.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,3 +133,36 @@ async def read_partition(
         return records
     finally:
         await reader.stop()
+
+
+class _Rarely(logging.Filter):
+    """One line of a kind per logger in `seconds`; the next one says how many were left out."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self._seen: dict[tuple[str, int, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = (record.name, record.levelno, str(record.msg)[:40])
+        said, left_out = self._seen.get(kind, (0.0, 0))
+        if record.created - said < self._seconds:
+            self._seen[kind] = (said, left_out + 1)
+            return False
+        self._seen[kind] = (record.created, 0)
+        if left_out:
+            record.msg = f"{record.msg} (and {left_out} like it before)"
+        return True
+
+
+_RARELY = _Rarely(10.0)
+
+
+def quiet_client_logs() -> None:
+    """Rate-limit the Kafka client's loggers: one outage of half a minute made 12,000 lines of them.
+
+    A filter sees only its own logger's records, so each of the client's loggers gets it. Call it as often as you like.
+    """
+    for name in list(logging.root.manager.loggerDict):
+        if name == "aiokafka" or name.startswith("aiokafka."):
+            logging.getLogger(name).addFilter(_RARELY)
