@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 
@@ -35,7 +34,6 @@ def release_record(decision: Decision, enriched: bytes, *, topic: str, released_
     try:
         doc = orjson.loads(enriched)
         change = doc["change"]
-        uri = str(change["uri"])
         page = change["page"]
         domain = str(change["domain"])
         owed = rights(domain, int(page["namespace"]), str(page["title"]), decision.rev_id)
@@ -47,7 +45,7 @@ def release_record(decision: Decision, enriched: bytes, *, topic: str, released_
             "$schema": EDIT_SCHEMA,
             "action": "release",
             "integrity": _integrity(decision, released_at_ms),
-            "meta": _meta(decision, "release", topic) | {"domain": domain or urlsplit(uri).netloc, "uri": uri},
+            "meta": _meta(decision, "release", topic) | {"domain": domain, "uri": change["uri"]},
             "rights": {
                 "attribution": owed.attribution,
                 "attribution_url": owed.attribution_url,

@@ -41,7 +41,7 @@ class Rights:
 def rights(domain: str, namespace: int, title: str, rev_id: int) -> Rights:
     """The rights of one revision of one project.
 
-    domain: host of the wiki (`de.wikipedia.org`). title: prefixed DB key, with underscores.
+    domain: host of the wiki (`de.wikipedia.org`). title: with its prefix, in spaces or underscores.
     """
     labels = domain.split(".")
     family = labels[-2] if len(labels) > 1 else domain
@@ -52,7 +52,7 @@ def rights(domain: str, namespace: int, title: str, rev_id: int) -> Rights:
         licence=licence,
         licence_url=licence_url,
         attribution=f"“{shown}” by {project} contributors, revision {rev_id}, {licence}",
-        attribution_url=f"https://{domain}/w/index.php?title={quote(title, safe='/:')}&action=history",
+        attribution_url=f"https://{domain}/w/index.php?title={quote(title.replace(' ', '_'), safe='/:')}&action=history",
     )
 
 

@@ -55,6 +55,7 @@ class Settings:
     give_up_seconds: float = _about("how long fetch asks for one revision before it says unavailable", 900.0)
     assign: str = _about("partitions of this process: group (shared with others) or all", "group")
     instance: str = _about("stable name of this worker in its consumer group; empty = none", "")
+    state: str = _about("folder of the own broker's data; empty = ~/.local/state/sluice", "")
     metrics_host: str = _about("address of /metrics", "127.0.0.1")
     metrics_port: int = _about("port of /metrics; 0 = none", 9108)
 
@@ -89,6 +90,10 @@ class Settings:
         """A copy with some values changed."""
         return replace(self, **changes)
 
+    def described(self) -> list[tuple[str, str, str]]:
+        """Each setting as (variable, value as the variable would hold it, what it is for)."""
+        return [(f"SLUICE_{f.name.upper()}", _write(getattr(self, f.name)), f.metadata["help"]) for f in fields(self)]
+
     @property
     def rules(self) -> Policies:
         """The policies as they enter the log."""
@@ -97,6 +102,14 @@ class Settings:
     @property
     def user_agent(self) -> str:
         return f"sluice/0.1 ({self.contact or 'no contact given'}) aiohttp"
+
+
+def state_folder(settings: Settings, env: Mapping[str, str]) -> Path:
+    """Where the own broker keeps its data: SLUICE_STATE, else the user's state folder by the XDG rule."""
+    if settings.state:
+        return Path(settings.state)
+    base = env.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "sluice"
 
 
 def cache_folder(env: Mapping[str, str]) -> Path:
@@ -115,6 +128,14 @@ def _read(name: str, default: Any, text: str) -> Any:
     if isinstance(default, float):
         return float(text)
     return text
+
+
+def _write(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(_write(item) for item in value)
+    if isinstance(value, Policy):
+        return f"{value.name}={value.hold_seconds:g}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _policy(part: str) -> Policy:

@@ -1,0 +1,51 @@
+# sluice. `make help` lists what there is; the help is the comment after ##.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+FAULTS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo run test lint check bench soak lock clean
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv with everything that the lock names, checked by hash
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "sluice needs Python 3.11 or newer: make PYTHON=python3.12 ..."'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: install ## Watch edits walk the whole line, offline, in about a minute
+	@$(BIN)/sluice demo
+
+run: install ## The whole line against the live Wikimedia stream, with its own Kafka
+	@$(BIN)/sluice run
+
+test: install ## Test every promise on a real Kafka (under 10 minutes)
+	$(BIN)/python -m pytest -m "not soak"
+
+lint: install ## Format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test ## What CI runs; run it before every push
+
+bench: install ## Speed and memory, each against a named baseline of the same run
+	$(BIN)/python -m tests.bench
+
+soak: install ## What takes longer than the tests may: storms and wide random search
+	$(BIN)/python -m pytest -m soak
+
+lock: ## Write requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \
+		--no-header --quiet --output-file requirements.lock
+
+clean: ## Remove what install and the tools made here
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

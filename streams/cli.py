@@ -1,0 +1,200 @@
+"""The command `sluice`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas.decision import encode_decision
+from schemas.reasons import Step
+from streams import cluster, logs, metrics, run
+from streams.broker import Broker, run_foreground
+from streams.capture import InvalidCapture, capture, read_capture, replay
+from streams.cluster import ClusterRefused
+from streams.jars import BrokerError
+from streams.settings import InvalidSetting, Settings, cache_folder, state_folder
+
+STEP_HELP = {
+    Step.SOURCE: "hear the source and write the log",
+    Step.FETCH: "ask the content APIs for texts",
+    Step.ENRICH: "parse texts and compare them with their parents",
+    Step.GATE: "decide what is released, withheld and retracted",
+    Step.PUBLISH: "write the topics that partners read",
+}
+DEFAULT_BROKER_PORT = 9092
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    logs.set_up()
+    try:
+        code: int = arguments.command(arguments, os.environ)
+    except (InvalidSetting, BrokerError, ClusterRefused, InvalidCapture, OSError) as exc:
+        print(f"sluice: {exc}", file=sys.stderr)
+        return run.MISCONFIGURED
+    except BrokenPipeError:
+        return run.OK
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sluice",
+        description="Live Wikimedia edits, once the water has settled.",
+        epilog="Settings are environment variables; `sluice settings` lists them.",
+    )
+    parser.add_argument("--version", action="version", version=f"sluice {metrics.own_version()}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    command = _command(commands, "demo", _demo, "the whole line on a world made up here: no network, no configuration")
+    command.add_argument("--random-state", type=int, default=1, help="which world (default: 1)")
+    command.add_argument("--seconds", type=float, default=30, help="how long the world is edited (default: 30)")
+    command.add_argument("--rate", type=float, default=6, help="edits per second (default: 6)")
+
+    command = _command(commands, "run", _run, "the whole line against the live source, with its own broker")
+    command.add_argument("--wikis", help="wikis to keep, as enwiki,dewiki; default: SLUICE_WIKIS or all")
+    command.add_argument("--since", help="where a first start begins (RFC 3339)")
+
+    for step, text in STEP_HELP.items():
+        command = _command(commands, step, _step, f"one step: {text}")
+        command.set_defaults(step=step)
+        if step is Step.SOURCE:
+            command.add_argument("--wikis", help="wikis to keep, as enwiki,dewiki")
+
+    command = _command(commands, "broker", _broker, "a real Apache Kafka, one node, nothing to install")
+    command.add_argument("--folder", type=Path, help="its data (default: SLUICE_STATE/broker)")
+    command.add_argument("--port", type=int, default=DEFAULT_BROKER_PORT, help="default: %(default)s; 0 = any")
+    command.add_argument("--heap-mb", type=int, default=256, help="Java heap (default: %(default)s)")
+
+    command = _command(commands, "topics", _topics, "make the topics, or hold the cluster against the table")
+    command.add_argument("action", choices=["create", "check", "list"])
+
+    command = _command(commands, "capture", _capture, "write the log to a file")
+    command.add_argument("-o", "--output", type=Path, required=True, help="FILE.ndjson or FILE.ndjson.gz")
+
+    command = _command(commands, "replay", _replay, "decide over a captured log again, without a broker")
+    command.add_argument("file", type=Path, help="what `sluice capture` wrote")
+    command.add_argument("-o", "--output", type=Path, help="default: standard output")
+
+    _command(commands, "settings", _settings, "every setting, its value and what it is for")
+    return parser
+
+
+def _command(commands: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + "."
+    )
+    command.set_defaults(command=function)
+    return command
+
+
+def _demo(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from streams.demo import run_demo  # the demo brings a web server that no other command needs
+
+    return run_demo(random_state=arguments.random_state, seconds=arguments.seconds, rate=arguments.rate, env=env)
+
+
+def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings = _narrowed(arguments, Settings.from_env(env)).with_(assign="all")
+    if run.is_live(settings):
+        settings = _with_contact(settings)
+    if not asyncio.run(run.can_reach(settings.source)):
+        raise OSError(f"cannot reach {settings.source}; without a network, `make demo` shows the same line offline")
+    if "SLUICE_KAFKA" in env:
+        return _run_line(settings)
+    folder = state_folder(settings, env) / "broker"
+    with Broker(folder, cache=cache_folder(env)) as broker:
+        return _run_line(settings.with_(kafka=broker.bootstrap))
+
+
+def _run_line(settings: Settings) -> int:
+    asyncio.run(cluster.create(settings))
+    print(f"sluice: Kafka at {settings.kafka}, topics {settings.topic_prefix}.*; Ctrl-C ends it", file=sys.stderr)
+    return run.run_until_signal(settings, list(Step))
+
+
+def _with_contact(settings: Settings) -> Settings:
+    """Wikimedia wants to know whom to ask; so do we, once."""
+    if settings.contact:
+        return settings
+    if not sys.stdin.isatty():
+        raise InvalidSetting("set SLUICE_CONTACT to a mail address or URL: Wikimedia refuses clients without one")
+    contact = input("Wikimedia asks every client for a contact (mail address or URL): ").strip()
+    if not contact:
+        raise InvalidSetting("no contact given; SLUICE_CONTACT holds it for next time")
+    return settings.with_(contact=contact)
+
+
+def _step(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    return run.run_until_signal(_narrowed(arguments, Settings.from_env(env)), [arguments.step])
+
+
+def _narrowed(arguments: argparse.Namespace, settings: Settings) -> Settings:
+    if getattr(arguments, "wikis", None):
+        settings = settings.with_(wikis=tuple(part.strip() for part in arguments.wikis.split(",") if part.strip()))
+    if getattr(arguments, "since", None):
+        settings = settings.with_(since=arguments.since)
+    return settings
+
+
+def _broker(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    folder = arguments.folder or state_folder(Settings.from_env(env), env) / "broker"
+    return run_foreground(folder, cache=cache_folder(env), port=arguments.port, heap_mb=arguments.heap_mb)
+
+
+def _topics(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from streams.topics import Topics
+
+    settings = Settings.from_env(env)
+    if arguments.action == "list":
+        for topic in Topics(settings).table():
+            print(f"{topic.name:<28} {topic.partitions:>4}  {topic.cleanup:<15} {topic.about}")
+        return run.OK
+    if arguments.action == "create":
+        made = asyncio.run(cluster.create(settings))
+        print("\n".join(f"made {name}" for name in made) or "every topic was there already")
+        return run.OK
+    differences = asyncio.run(cluster.differences(settings))
+    print("\n".join(differences) or "every topic is as it should be")
+    return run.FAILED if differences else run.OK
+
+
+def _capture(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    count = asyncio.run(capture(Settings.from_env(env), arguments.output))
+    print(f"{count} records → {arguments.output}", file=sys.stderr)
+    return run.OK
+
+
+def _replay(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    states: dict[str, int] = {}
+    unreadable = 0
+    with arguments.output.open("wb") if arguments.output else open(sys.stdout.fileno(), "wb", closefd=False) as out:
+        for record, result in replay(read_capture(arguments.file)):
+            if not isinstance(result, list):
+                unreadable += 1
+                print(f"partition {record.partition}, offset {record.offset}: {result}", file=sys.stderr)
+                continue
+            for decision in (decision for group in result for decision in group.decisions):
+                states[decision.state] = states.get(decision.state, 0) + 1
+                out.write(encode_decision(decision) + b"\n")
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no decision"
+    print(f"{counts}; {unreadable} unreadable records", file=sys.stderr)
+    return run.OK if not unreadable else run.FAILED
+
+
+def _settings(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    for name, value, text in Settings.from_env(env).described():
+        print(f"{name}={value}\n    {text}")
+    return run.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
