@@ -81,10 +81,7 @@ def _retract(
     if waiting:
         page = replace(page, queue=tuple(q for q in page.queue if q not in waiting))
         return _drain(_settle(page, decision, policies), policies)
-    head = page.heads.get(decision.policy)
-    was_head = head is not None and head.shown and (head.rev_id, head.epoch) == (decision.rev_id, decision.epoch)
-    if head is not None and was_head:
-        page = replace(page, heads={**page.heads, decision.policy: replace(head, shown=False)})
+    was_head = page.heads.get(decision.policy) == Head(rev_id=decision.rev_id, epoch=decision.epoch)
     return page, [Retract(decision=decision, decided_at_ms=decided_at_ms, was_head=was_head)]
 
 
@@ -101,7 +98,7 @@ def _drain(page: Delivery, policies: Collection[str]) -> tuple[Delivery, list[Em
         head = page.heads.get(decision.policy)
         is_head = head is None or (decision.rev_id, decision.epoch) > (head.rev_id, head.epoch)
         if is_head:
-            new = Head(rev_id=decision.rev_id, epoch=decision.epoch, shown=True)
+            new = Head(rev_id=decision.rev_id, epoch=decision.epoch)
             page = replace(page, heads={**page.heads, decision.policy: new})
         emissions.append(
             Release(decision=decision, decided_at_ms=queued.decided_at_ms, offset=held.offset, is_head=is_head)

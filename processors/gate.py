@@ -178,13 +178,13 @@ def _apply_reverts(page: Page, event: PageChange, policies: Policies) -> tuple[P
 
 
 def _identity_reverted(ring: tuple[Seen, ...], event: PageChange) -> list[int]:
-    """Revisions between this one and the latest earlier one with the same SHA-1, those with another SHA-1."""
+    """The revisions between this one and the latest earlier one with the same SHA-1: all have another."""
     if event.rev_sha1 is None:
         return []
     earlier = [seen for seen in ring if seen.rev_id != event.rev_id]
     for at in range(len(earlier) - 1, -1, -1):
         if earlier[at].sha1 == event.rev_sha1:
-            return [seen.rev_id for seen in earlier[at + 1 :] if seen.sha1 != event.rev_sha1]
+            return [seen.rev_id for seen in earlier[at + 1 :]]
     return []
 
 

@@ -52,7 +52,7 @@ def rights(domain: str, namespace: int, title: str, rev_id: int) -> Rights:
         licence=licence,
         licence_url=licence_url,
         attribution=f"“{shown}” by {project} contributors, revision {rev_id}, {licence}",
-        attribution_url=f"https://{domain}/w/index.php?title={quote(title.replace(' ', '_'), safe='/:')}&action=history",
+        attribution_url=f"https://{domain}/w/index.php?title={quote(shown.replace(' ', '_'), safe='/:')}&action=history",
     )
 
 

@@ -39,11 +39,10 @@ class Queued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The newest edit of a page that a policy let out; `shown` is false once it was retracted."""
+    """The newest edit of a page that a policy let out, retracted since or not."""
 
     rev_id: int
     epoch: int
-    shown: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +59,7 @@ class Delivery:
 def encode_delivery(delivery: Delivery) -> bytes:
     return orjson.dumps(
         {
-            "heads": {policy: [head.rev_id, head.epoch, head.shown] for policy, head in delivery.heads.items()},
+            "heads": {policy: [head.rev_id, head.epoch] for policy, head in delivery.heads.items()},
             "held": [[held.event_id, held.offset, held.at_ms, sorted(held.settled)] for held in delivery.held],
             "page_id": delivery.page_id,
             "queue": [[orjson.Fragment(encode_decision(q.decision)), q.decided_at_ms] for q in delivery.queue],
@@ -87,8 +86,8 @@ def decode_delivery(payload: bytes) -> Delivery:
                 for decision, (_, at_ms) in zip(decisions, doc["queue"], strict=True)
             ),
             heads={
-                str(policy): Head(rev_id=int(rev_id), epoch=int(epoch), shown=bool(shown))
-                for policy, (rev_id, epoch, shown) in doc["heads"].items()
+                str(policy): Head(rev_id=int(rev_id), epoch=int(epoch))
+                for policy, (rev_id, epoch) in doc["heads"].items()
             },
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:

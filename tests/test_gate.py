@@ -264,6 +264,18 @@ def test_an_undeletion_opens_a_new_epoch_with_a_full_hold():
     assert line.decisions[-1].epoch == 1
 
 
+def test_an_undeleted_page_that_was_never_seen_begins_in_its_second_epoch():
+    line = Line(("live", 0))
+    line.change("undelete", 1, at=0)
+    assert line.decisions[-1].epoch == 1
+
+
+def test_what_stays_hidden_says_nothing_new():
+    line = Line(("live", 0))
+    line.edit(1, at=0)
+    assert line.visibility(1, 10, now=False, before=False) == []
+
+
 def test_hiding_any_part_withholds_and_retracts():
     line = Line(("live", 0), ("fast", 300))
     line.edit(1, at=0)
@@ -300,6 +312,12 @@ def test_a_signal_of_the_last_moment_before_the_fire_time_withholds():
     assert line.visibility(1, 359.999) == [(1, "fast", "withheld")]
 
 
+def test_a_signal_of_the_very_fire_time_comes_after_the_release():
+    line = Line(("fast", 300))
+    line.edit(1, at=0)
+    assert line.visibility(1, 360) == [(1, "fast", "released"), (1, "fast", "retracted")]
+
+
 def test_a_signal_of_before_the_fire_time_that_is_read_after_its_tick_retracts():
     line = Line(("fast", 300))
     line.edit(1, at=0)
@@ -312,7 +330,10 @@ def test_a_repeat_of_an_edit_or_a_signal_changes_nothing():
     line.edit(1, at=0)
     assert line.edit(1, at=0) == []
     line.tags(1, 5, "mw-reverted")
-    assert line.tags(1, 6, "mw-reverted") == []
+    before = dict(line.shard.pages)
+    line.serial -= 1
+    assert line.tags(1, 5, "mw-reverted") == []
+    assert line.shard.pages == before
 
 
 def test_the_hold_of_an_import_starts_when_the_public_could_see_it():
@@ -328,6 +349,16 @@ def test_beyond_the_horizon_nothing_is_retracted_and_the_page_is_forgotten():
     assert line.visibility(1, 1001) == []
     line.tick(1001)
     assert line.shard.pages == {}
+
+
+def test_a_due_time_of_a_page_that_is_forgotten_by_then_is_passed_over():
+    #  the hiding would wait until 600, but its edit comes and the page is forgotten at 100
+    line = Line(("live", 0), horizon=100)
+    line.visibility(1, 0)
+    line.edit(1, at=0)
+    line.tick(100)
+    assert line.shard.pages == {}
+    assert line.tick(600) == []
 
 
 def test_other_policies_apply_to_what_is_pending_and_leave_alone_what_is_out():

@@ -1,0 +1,116 @@
+"""Rights and the record that a partner reads."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from processors.project import record_id, release_key, release_record, retract_record
+from processors.rights import rights
+from schemas.decision import Decision, Signal
+from schemas.log import InvalidRecord
+from schemas.reasons import Bar, SignalKind, State
+
+DECISION = Decision(
+    policy="fast",
+    wiki="dewiki",
+    page_id=7,
+    rev_id=5_000_000_000,
+    epoch=0,
+    state=State.RELEASED,
+    reason=None,
+    event_id="event-1",
+    start_ms=1_800_000_000_000,
+    hold_ms=300_000,
+    fire_ms=1_800_000_360_000,
+    decided_for_ms=1_800_000_360_000,
+)
+ENRICHED = {
+    "change": {
+        "domain": "de.wikipedia.org",
+        "event_id": "event-1",
+        "page": {"id": 7, "namespace": 0, "title": "Loch Ness"},
+        "uri": "https://de.wikipedia.org/wiki/Loch_Ness",
+    },
+    "content": {"abstract": "Ein See."},
+    "content_absent": None,
+    "delta": None,
+    "delta_absent": "no_parent",
+    "provenance": {"parser": "sluice/1"},
+}
+
+
+def release() -> dict:
+    return orjson.loads(release_record(DECISION, orjson.dumps(ENRICHED), topic="t", released_at_ms=1_800_000_361_000))
+
+
+@pytest.mark.parametrize(
+    ("domain", "namespace", "licence", "project"),
+    [
+        ("de.wikipedia.org", 0, "CC-BY-SA-4.0", "Wikipedia"),
+        ("www.wikidata.org", 0, "CC0-1.0", "Wikidata"),
+        ("www.wikidata.org", 120, "CC0-1.0", "Wikidata"),
+        ("www.wikidata.org", 1, "CC-BY-SA-4.0", "Wikidata"),
+        ("en.wikinews.org", 0, "CC-BY-2.5", "Wikinews"),
+        ("commons.wikimedia.org", 6, "CC-BY-SA-4.0", "Wikimedia Commons"),
+    ],
+)
+def test_every_project_has_its_own_licence(domain, namespace, licence, project):
+    owed = rights(domain, namespace, "Q42", 1)
+    assert owed.licence == licence
+    assert owed.licence_url.startswith("https://creativecommons.org/")
+    assert f"by {project} contributors" in owed.attribution
+
+
+def test_the_attribution_leads_to_the_history_of_the_page():
+    owed = rights("de.wikipedia.org", 0, "Straße & Weg/1", 1)
+    assert owed.attribution_url == ("https://de.wikipedia.org/w/index.php?title=Stra%C3%9Fe_%26_Weg/1&action=history")
+
+
+def test_a_release_carries_change_content_integrity_rights_and_provenance():
+    record = release()
+    assert record["$schema"] == "/sluice/edit/1.0.0"
+    assert record["meta"]["domain"] == "de.wikipedia.org"
+    assert record["content"] == ENRICHED["content"]
+    assert record["delta_absent"] == "no_parent"
+    assert record["rights"]["licence"] == "CC-BY-SA-4.0"
+    assert record["integrity"]["hold_seconds"] == 300
+    assert record["integrity"]["released_at"] == "2027-01-15T08:06:01.000Z"
+    assert set(record["integrity"]["signals"]["absent"]) == {kind.value for kind in SignalKind}
+
+
+def test_the_same_input_gives_the_same_bytes_and_ids():
+    assert release() == release()
+    assert release()["meta"]["id"] == record_id(DECISION, "release")
+    assert release_key(DECISION) == b"dewiki:7:5000000000:0:release"
+
+
+def test_ids_differ_by_policy_revision_epoch_and_action():
+    ids = {
+        record_id(Decision(**{**as_dict(DECISION), **change}), action)
+        for change in ({}, {"policy": "live"}, {"rev_id": 1}, {"epoch": 1}, {"wiki": "enwiki"})
+        for action in ("release", "retract")
+    }
+    assert len(ids) == 10
+
+
+def test_a_retraction_names_what_it_takes_back_and_why_and_carries_no_content():
+    signal = Signal(kind=SignalKind.HIDE, event_id="event-2", at_ms=1_800_000_400_000)
+    changes = {"state": State.RETRACTED, "reason": Bar.SUPPRESSED, "signals": (signal,)}
+    record = orjson.loads(
+        retract_record(Decision(**{**as_dict(DECISION), **changes}), topic="t", released_at_ms=1_800_000_401_000)
+    )
+    assert record["retracts"] == record_id(DECISION, "release")
+    assert record["integrity"]["reason"] == "suppressed"
+    assert record["integrity"]["signals"]["heard"][0]["event_id"] == "event-2"
+    assert not {"content", "change", "delta"} & set(record)
+
+
+@pytest.mark.parametrize("enriched", [b"{", b"[]", b"{}", b'{"change": {}}'])
+def test_an_enriched_record_that_lacks_what_every_record_must_carry_is_refused(enriched):
+    with pytest.raises(InvalidRecord):
+        release_record(DECISION, enriched, topic="t", released_at_ms=0)
+
+
+def as_dict(decision: Decision) -> dict:
+    return {name: getattr(decision, name) for name in Decision.__dataclass_fields__}
