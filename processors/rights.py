@@ -48,11 +48,12 @@ def rights(domain: str, namespace: int, title: str, rev_id: int) -> Rights:
     project = f"Wikimedia {labels[0].capitalize()}" if family == "wikimedia" else NAMES.get(family, domain)
     licence, licence_url = _licence(family, namespace)
     shown = title.replace("_", " ")
+    page = quote(title.replace(" ", "_"), safe="/:")
     return Rights(
         licence=licence,
         licence_url=licence_url,
         attribution=f"“{shown}” by {project} contributors, revision {rev_id}, {licence}",
-        attribution_url=f"https://{domain}/w/index.php?title={quote(shown.replace(' ', '_'), safe='/:')}&action=history",
+        attribution_url=f"https://{domain}/w/index.php?title={page}&action=history",
     )
 
 
