@@ -323,7 +323,8 @@ def decode_enriched(payload: bytes) -> Enriched:
 
 def _fields(value: Any) -> dict[str, Any]:
     """What orjson writes for one of our dataclasses. Raises `TypeError` for anything else."""
-    return {name: getattr(value, name) for name in _names(type(value))}
+    kind: Any = type(value)
+    return {name: getattr(value, name) for name in _names(kind)}
 
 
 @cache

@@ -1,0 +1,96 @@
+"""From wikitext whose links, templates, tables and references are gone, to what a reader would read."""
+
+from __future__ import annotations
+
+import html
+import re
+
+BREAK = re.compile(r"<(?:br|p|li|tr|hr)\b[^<>]*+>", re.IGNORECASE)
+TAG = re.compile(r"</?[a-zA-Z][^<>]*+>")
+QUOTES = re.compile(r"'{2,}+")
+SWITCH = re.compile(r"__[^\W\d_]{3,40}__")
+# Marks at the start of a line: lists, rules, and what is left of tables that a template began or nobody ended.
+LINE = re.compile(r"^(?:[*#:;]++[ \t]*+|-{4,}+|[ \t]*+(?:\{\||\|)[^\n]*+|[ \t]++)", re.MULTILINE)
+ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+SPACES = re.compile(r"[ \t\u00a0]{2,}+")
+SPACE_AT_END = re.compile(r"[ \t\u00a0]++\n")
+BLANK = re.compile(r"\n{3,}+")
+
+
+def clean(text: str) -> str:
+    """Plain text: no tags, bold, italics, switches, list marks; entities decoded; at most one blank line in a row."""
+    if "<" in text:
+        text = TAG.sub("", BREAK.sub("\n", text))
+    if "''" in text:
+        text = "\n".join(strip_quotes(line) if "''" in line else line for line in text.split("\n"))
+    if "__" in text:
+        text = SWITCH.sub("", text)
+    text = LINE.sub("", text)
+    if "&" in text:
+        text = decode_entities(text)
+    text = SPACE_AT_END.sub("\n", SPACES.sub(" ", text))
+    return BLANK.sub("\n\n", text).strip()
+
+
+def clean_inline(text: str) -> str:
+    """The same for a piece of a line: a heading, the text of a link."""
+    if "<" in text:
+        text = TAG.sub("", text)
+    if "''" in text:
+        text = "\n".join(strip_quotes(line) for line in text.split("\n"))
+    if "&" in text:
+        text = decode_entities(text)
+    return text.strip() if "\n" not in text and "  " not in text else " ".join(text.split())
+
+
+def literal(text: str) -> str:
+    """Hide from `clean` what `<nowiki>` says is no markup."""
+    return text.replace("<", "&lt;").replace("'", "&#39;").replace("_", "&#95;")
+
+
+def decode_entities(text: str) -> str:
+    """`&nbsp;` becomes a plain space; what HTML does not know stays as it is."""
+    return ENTITY.sub(lambda match: html.unescape(match.group()), text).replace("\u00a0", " ")
+
+
+def strip_quotes(line: str) -> str:
+    """Remove bold and italics from one line.
+
+    MediaWiki resolves quotes per line: 4 are an apostrophe and bold, more than 5 are apostrophes and both; where bold
+    and italics are both left open, one bold was an apostrophe and italics, as in l'''amour''.
+
+    Source: Parser::doQuotes of MediaWiki.
+    """
+    runs = [(match.start(), match.end()) for match in QUOTES.finditer(line)]
+    sizes = [_size(end - start) for start, end in runs]
+    italics = sum(size in {2, 5} for size in sizes)
+    bolds = sum(size in {3, 5} for size in sizes)
+    apostrophe = _apostrophe(line, runs, sizes) if italics % 2 and bolds % 2 else -1
+    pieces, at = [], 0
+    for number, (start, end) in enumerate(runs):
+        left = end - start - sizes[number] + (number == apostrophe)
+        pieces.append(line[at:start] + "'" * left)
+        at = end
+    pieces.append(line[at:])
+    return "".join(pieces)
+
+
+def _size(length: int) -> int:
+    """How many of a run of quotes are markup."""
+    return {2: 2, 3: 3, 4: 3}.get(length, 5)
+
+
+def _apostrophe(line: str, runs: list[tuple[int, int]], sizes: list[int]) -> int:
+    """Number of the bold that is an apostrophe and italics: after a one-letter word, after any word, after a space."""
+    word = space = -1
+    for number, (_, end) in enumerate(runs):
+        if sizes[number] != 3:
+            continue
+        before = line[max(end - 5, 0) : end - 3]
+        if before.endswith(" "):
+            space = number if space < 0 else space
+        elif len(before) == 2 and before[0] == " ":
+            return number
+        else:
+            word = number if word < 0 else word
+    return word if word >= 0 else space
