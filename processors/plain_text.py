@@ -10,10 +10,9 @@ TAG = re.compile(r"</?[a-zA-Z][^<>]*+>")
 QUOTES = re.compile(r"'{2,}+")
 SWITCH = re.compile(r"__[^\W\d_]{3,40}__")
 # Marks at the start of a line: lists, rules, and what is left of tables that a template began or nobody ended.
-LINE = re.compile(r"^(?:[*#:;]++[ \t]*+|-{4,}+|[ \t]*+(?:\{\||\|)[^\n]*+|[ \t]++)", re.MULTILINE)
+LINE = re.compile(r"\n(?:[*#:;]++[ \t]*+|-{4,}+|[ \t]*+(?:\{\||\|)[^\n]*+|[ \t]++)")
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-SPACES = re.compile(r"[ \t\u00a0]{2,}+")
-SPACE_AT_END = re.compile(r"[ \t\u00a0]++\n")
+SPACES = re.compile(r" {2,}+")
 BLANK = re.compile(r"\n{3,}+")
 
 
@@ -25,11 +24,12 @@ def clean(text: str) -> str:
         text = "\n".join(strip_quotes(line) if "''" in line else line for line in text.split("\n"))
     if "__" in text:
         text = SWITCH.sub("", text)
-    text = LINE.sub("", text)
+    text = LINE.sub("\n", "\n" + text.replace("\t", " ").replace("\u00a0", " "))
     if "&" in text:
         text = decode_entities(text)
-    text = SPACE_AT_END.sub("\n", SPACES.sub(" ", text))
-    return BLANK.sub("\n\n", text).strip()
+    if "  " in text:
+        text = SPACES.sub(" ", text)
+    return BLANK.sub("\n\n", text.replace(" \n", "\n")).strip()
 
 
 def clean_inline(text: str) -> str:

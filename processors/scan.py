@@ -12,18 +12,24 @@ copies of values by a budget. `mwparserfromhell` finds the same (tests/test_scan
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from functools import lru_cache
-from operator import itemgetter
-from typing import TypeVar
 
+from processors.found import Found, Scan, in_order, nest
+from processors.links import bare_url, caption, gallery_files, is_url, link_target
 from processors.namespaces import LANGUAGES, Namespaces, normal_title, split_prefix
 from processors.plain_text import clean_inline, literal
 from processors.sections import Heading, lay_out, redirect_target, title_span
-from processors.templates import COMMENT, Span, parameters, template_name
-from schemas.enriched import Category, Degraded, ExternalLink, Link, Media, Redirect, Reference, Section, Template
-
-_Item = TypeVar("_Item")
+from processors.templates import Span, parameters, template_name
+from processors.tokens import (
+    ATTRIBUTE,
+    SCHEME,
+    SHOWN,
+    TOKEN,
+    URL_WITH_BARS,
+    WALLS,
+    closing,
+    is_scheme,
+)
+from schemas.enriched import Category, Degraded, ExternalLink, Link, Media, Reference
 
 PARSER = "sluice-wikitext/1.0.0"
 # MediaWiki's own limit of a page, there in bytes.
@@ -32,77 +38,7 @@ MAX_DEPTH = 100
 # Characters kept of one parameter or reference, and how often over the text may be copied into values in all.
 MAX_VALUE = 100_000
 COPIES = 4
-
-URL = r"[^\s\[\]<>\"{}|\x00-\x1f\x7f]"
-_SCHEMES = (
-    "bitcoin ftp ftps geo git gopher http https irc ircs magnet mms news nntp redis sftp sip sips sms ssh svn tel "
-    "telnet urn worldwind xmpp"
-)
-SCHEMES = frozenset(_SCHEMES.split())
-# What is between these tags is no wikitext; of the first four readers see it as it is.
-SHOWN = ("nowiki", "pre", "syntaxhighlight", "source")
-OPAQUE = (*SHOWN, "math", "chem", "ce", "timeline", "score", "hiero", "templatedata", "graph", "mapframe", "maplink")
-# What is between these is wikitext of its own, and not part of the running text.
-WALLS = ("ref", "gallery", "imagemap", "includeonly")
-TOKEN = re.compile(
-    rf"""\|
-    |\[\[++|\]++|\{{\{{++|\}}\}}++
-    |\n(?:[ \t:]*+(?:\{{\||\|\}}(?!\}}))|=)
-    |<(?:!--|(?P<slash>/?)(?P<tag>(?i:{"|".join(OPAQUE + WALLS)}))(?P<attributes>(?:[\s/][^<>]*+)?)>)
-    |\[(?P<url>(?:(?i:[a-z]{{2,10}}:)?//|(?i:mailto|news|tel|geo|urn|sip):){URL}*+)
-    |://{URL}++
-    """,
-    re.VERBOSE,
-)
-SCHEME = re.compile(r"(?<![a-zA-Z0-9_])[a-zA-Z]{2,10}\Z")
-ATTRIBUTE = re.compile(r"""\b(name|group)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'/>]++))""", re.IGNORECASE)
-NO_TITLE = re.compile(r"[\n<>\[\]]")
-# A file's last part that is no caption: sizes and the words of the larger languages.
-OPTION = re.compile(
-    r"(?:\d*x?\d+ ?px|(?:upright|hochkant|redresse|verticale|alt|link|page|lang|class|thumb|frame|start|end)\b.*"
-    r"|thumbnail|framed|frameless|border|left|right|center|centre|none|baseline|sub|super|top|text-top|middle|bottom|text-bottom"
-    r"|mini|miniatur|gerahmt|rahmenlos|links|rechts|zentriert|ohne|rand|vignette|cadre|encadré|sans_cadre|gauche|droite"
-    r"|centré|néant|miniatura|miniaturadeimagen|mini|izquierda|derecha|centro|ninguno|destra|sinistra|esquerda|direita"
-    r"|мини|миниатюра|справа|слева|центр|без|міні|праворуч|ліворуч|מממוזער|ממוזער|שמאל|ימין|مصغر|تصغير|يسار|يمين|縮圖|缩略图"
-    r"|右|左|サムネイル)",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """Where one thing lies in the text. kind: a word of mwedittypes; name: what tells it from others of its kind."""
-
-    kind: str
-    name: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
-    """What is in one text. Shapes: see `schemas.enriched`; lists in the order of the text, templates outermost first.
-
-    sections[0] is the lead. parts: every item with its place (and comments, tables, galleries), for comparing two
-    texts; offsets count code points of the text.
-    """
-
-    links: tuple[Link, ...]
-    categories: tuple[Category, ...]
-    media: tuple[Media, ...]
-    templates: tuple[Template, ...]
-    references: tuple[Reference, ...]
-    external_links: tuple[ExternalLink, ...]
-    sections: tuple[Section, ...]
-    redirect: Redirect | None
-    plain_text: str
-    parts: tuple[Part, ...]
-    degraded: tuple[Degraded, ...]
-
-    @property
-    def abstract(self) -> str:
-        lead = self.sections[0]
-        return self.plain_text[lead.start : lead.end]
+MAX_TITLE = 2_000
 
 
 def scan(text: str, namespaces: Namespaces) -> Scan:
@@ -127,19 +63,6 @@ class _Frame:
         self.attributes = ""
 
 
-@dataclass(slots=True)
-class _Found:
-    """Items with the place where they begin."""
-
-    links: list[tuple[int, Link]] = field(default_factory=list)
-    categories: list[tuple[int, Category]] = field(default_factory=list)
-    media: list[tuple[int, Media]] = field(default_factory=list)
-    references: list[tuple[int, Reference]] = field(default_factory=list)
-    external_links: list[tuple[int, ExternalLink]] = field(default_factory=list)
-    templates: list[tuple[int, int, str, tuple[str, ...], dict[str, str]]] = field(default_factory=list)
-    parts: list[tuple[int, int, str, str]] = field(default_factory=list)
-
-
 class _Scanner:
     """The state of one pass. `out`: pieces of plain text; `last`: where the text begins that is not in it yet."""
 
@@ -161,7 +84,7 @@ class _Scanner:
         self.heading_end = len(self.text) + 1
         self.budget = COPIES * len(text) + MAX_VALUE
         self.last_close: dict[str, int] = {}
-        self.found = _Found()
+        self.found = Found()
 
     def run(self) -> Scan:
         text = self.text
@@ -298,24 +221,36 @@ class _Scanner:
 
     def open_brackets(self, match: re.Match[str], start: int, end: int) -> None:
         if self.text[start + 1] != "[":
-            self.open_external(match, start, end)
+            self.open_external(match, start)
+            return
+        if match["target"] is not None:
+            self.simple_link(match["target"], match["text"], start, end)
             return
         for at in range(max(start + (end - start) % 2, end - 2 * MAX_DEPTH), end, 2):
             self.push("[", at, 2, "[[")
             self.last = at + 2
 
-    def open_external(self, match: re.Match[str], start: int, end: int) -> None:
-        scheme = match["url"].partition(":")[0].lower()
-        if not match["url"].startswith("//") and scheme not in SCHEMES and scheme != "mailto":
+    def whole_url(self, match: re.Match[str], start: int) -> str:
+        """A url from `start` on. A bar belongs to it where no template, link or table could claim it."""
+        end = match.end()
+        if self.text[end : end + 1] == "|" and not self.tables and (not self.stack or self.stack[-1].kind in WALLS):
+            found = URL_WITH_BARS.match(self.text, end)
+            end = self.skip = found.end() if found else end
+        return self.text[start:end]
+
+    def open_external(self, match: re.Match[str], start: int) -> None:
+        scheme, colon, _ = match["url"].partition(":")
+        if colon and not match["url"].startswith("//") and not is_scheme(scheme):
             return
         if self.external is not None:
             if self.reaches(start):
                 return  # a link does not begin within another's text
             self.abandon_external()
         self.flush(start)
-        self.external = (start, match["url"], len(self.out))
-        self.out.append("[" + match["url"])
-        self.last = end
+        url = self.whole_url(match, start + 1)
+        self.external = (start, url, len(self.out))
+        self.out.append("[" + url)
+        self.last = start + 1 + len(url)
 
     def reaches(self, at: int) -> bool:
         """Whether the open external link can go on up to `at`: no line break and no outer mark parts them."""
@@ -360,19 +295,14 @@ class _Scanner:
         self.found.external_links.append((start, ExternalLink(url=url, text=text)))
         self.found.parts.append((start, at + 1, "ExternalLink", url))
 
-    def free_url(self, match: re.Match[str], start: int, end: int) -> None:
-        text = self.text
-        scheme = SCHEME.search(text, max(start - 12, 0), start)
-        if scheme is None or scheme.group().lower() not in SCHEMES:
-            return
-        self.add_url(scheme.start(), text[scheme.start() : end])
+    def free_url(self, match: re.Match[str], start: int, _: int) -> None:
+        scheme = SCHEME.search(self.text, max(start - 12, 0), start)
+        if scheme is not None and is_scheme(scheme.group()):
+            self.add_url(scheme.start(), self.whole_url(match, scheme.start()))
 
-    def add_url(self, start: int, url: str) -> None:
-        """A bare url ends before quotes, brackets as entities, and punctuation."""
-        for ending in ("''", "&lt;", "&gt;"):
-            url = url.partition(ending)[0]
-        url = url.rstrip(",;.:!?" if "(" in url else ",;.:!?)")
-        if url and not url.endswith("//"):
+    def add_url(self, start: int, text: str) -> None:
+        url = bare_url(text)
+        if url is not None:
             self.found.external_links.append((start, ExternalLink(url=url)))
             self.found.parts.append((start, start + len(url), "ExternalLink", url))
 
@@ -380,48 +310,59 @@ class _Scanner:
         self.flush(at)
         self.stack.pop()
         self.last = at + 2
-        target = self.text[frame.start + 2 : min(frame.pipes[0] if frame.pipes else at, frame.start + 2 + 2000)]
-        if "<!--" in target:
-            target = COMMENT.sub("", target)
-        if not target.strip() or NO_TITLE.search(target) or ("{" in target and "{{" not in target):
+        begin = frame.start + 2
+        target = link_target(self.text[begin : min(frame.pipes[0] if frame.pipes else at, begin + MAX_TITLE)])
+        if target is None:
             self.out.append("]]")
-        else:
-            self.link(frame, target.strip(), at)
+        elif not is_url(target):  # an external link in too many brackets; its url was found on the way
+            self.link(frame, target, at)
         self.closed(frame.start, at + 2)
 
-    def link(self, frame: _Frame, target: str, at: int) -> None:
-        start, end = frame.start, at + 2
-        title, hash_mark, anchor = target.partition("#")
-        prefix, rest = split_prefix(title)
-        if prefix in self.namespaces.category and rest:
-            sort_key = self.copy(frame.pipes[0] + 1, at).strip() if frame.pipes else None
-            category = normal_title(rest, self.namespaces)
-            self.drop(frame.mark)
-            self.found.categories.append((start, Category(title=category, sort_key=sort_key)))
-            self.found.parts.append((start, end, "Category", category))
-            return
-        if prefix in self.namespaces.file and rest:
-            self.media(frame, normal_title(rest, self.namespaces), end)
-            return
-        if target.partition("//")[0].rstrip(":").lower() in SCHEMES and "//" in target:
-            return  # an external link in too many brackets; its url was found on the way
-        text = clean_inline("".join(self.out[frame.pieces[0] :])) if frame.pieces else None
-        self.drop(frame.mark)
-        if prefix in LANGUAGES and self.namespaces.language_links:
-            title = f"{prefix}:{normal_title(rest, self.namespaces)}"  # shown beside the page, not in it
+    def simple_link(self, raw: str, text: str | None, start: int, end: int) -> None:
+        self.flush(start)
+        self.last = end
+        target = raw.strip()
+        if not target:
+            self.out.append(self.text[start:end])
+        elif not is_url(target):
+            shown = None if text is None else clean_inline(text)
+            sort_key = None if text is None else text.strip()
+            self.place_link(target, shown, shown or "", sort_key, start, end)
         else:
-            self.out.append(target.lstrip(":") if text is None else text)
-            title = normal_title(title.lstrip(": "), self.namespaces)
-        link = Link(title=title, anchor=anchor.strip() if hash_mark else None, text=text)
-        self.found.links.append((start, link))
-        self.found.parts.append((start, end, "Wikilink", title))
+            self.add_url(start + 2, target.partition(" ")[0])
+        if self.stack:
+            self.stack[-1].children.append((start, end))
 
-    def media(self, frame: _Frame, title: str, end: int) -> None:
-        caption = clean_inline("".join(self.out[frame.pieces[-1] :])) if frame.pieces else ""
+    def link(self, frame: _Frame, target: str, at: int) -> None:
+        """A link with other marks within."""
+        pieces = frame.pieces
+        text = clean_inline("".join(self.out[pieces[0] :])) if pieces else None
+        last = clean_inline("".join(self.out[pieces[-1] :])) if len(pieces) > 1 else text or ""
+        sort_key = self.copy(frame.pipes[0] + 1, at).strip() if pieces else None
         self.drop(frame.mark)
-        shown = caption if caption and not OPTION.fullmatch(caption) else None
-        self.found.media.append((frame.start, Media(title=title, caption=shown)))
-        self.found.parts.append((frame.start, end, "Media", title))
+        self.place_link(target, text, last, sort_key, frame.start, at + 2)
+
+    def place_link(self, target: str, text: str | None, last: str, sort_key: str | None, start: int, end: int) -> None:
+        """What a link is by its prefix. text: shown; last: plain text of its last part."""
+        title, hash_mark, anchor = target.partition("#")
+        namespaces, found = self.namespaces, self.found
+        prefix, rest = split_prefix(title) if ":" in title else ("", title)
+        if rest and prefix in namespaces.category:
+            title = normal_title(rest, namespaces)
+            found.categories.append((start, Category(title=title, sort_key=sort_key)))
+            found.parts.append((start, end, "Category", title))
+        elif rest and prefix in namespaces.file:
+            title = normal_title(rest, namespaces)
+            found.media.append((start, Media(title=title, caption=caption(last))))
+            found.parts.append((start, end, "Media", title))
+        else:
+            if prefix in LANGUAGES and namespaces.language_links:
+                title = f"{prefix}:{normal_title(rest, namespaces)}"  # shown beside the page, not in it
+            else:
+                self.out.append(target.lstrip(":") if text is None else text)
+                title = normal_title(title.lstrip(": "), namespaces)
+            found.links.append((start, Link(title=title, anchor=anchor.strip() if hash_mark else None, text=text)))
+            found.parts.append((start, end, "Wikilink", title))
 
     # --- lines: tables and headings --------------------------------------------------------------------------------
 
@@ -429,6 +370,8 @@ class _Scanner:
         last = self.text[end - 1]
         if last == "=":
             self.heading(start)
+        elif last == "|" and self.stack and self.stack[-1].kind == "{":
+            self.pipe(match, end - 1, end)  # braces that open a parameter's table do not hide its bars
         elif last == "|":
             self.flush(start)
             if len(self.tables) < MAX_DEPTH:
@@ -491,20 +434,20 @@ class _Scanner:
     def opaque(self, name: str, start: int, end: int) -> None:
         if self.last_closing(name) < end:
             return
-        closing = _closing(name).search(self.text, end)
-        if closing is None:
+        found = closing(name).search(self.text, end)
+        if found is None:
             return
         self.flush(start)
         if name in SHOWN:
-            self.out.append(literal(self.text[end : closing.start()]))
-        self.skip = self.last = closing.end()
+            self.out.append(literal(self.text[end : found.start()]))
+        self.skip = self.last = found.end()
         if self.stack:
-            self.stack[-1].children.append((start, closing.end()))
+            self.stack[-1].children.append((start, found.end()))
 
     def last_closing(self, name: str) -> int:
         """Where the last closing tag of that name begins; -1 if there is none. Looked for once."""
         if name not in self.last_close:
-            self.last_close[name] = max((match.start() for match in _closing(name).finditer(self.text)), default=-1)
+            self.last_close[name] = max((match.start() for match in closing(name).finditer(self.text)), default=-1)
         return self.last_close[name]
 
     def wall(self, name: str, attributes: str, closes: bool, start: int, end: int) -> None:
@@ -544,15 +487,9 @@ class _Scanner:
 
     def gallery(self, frame: _Frame, end: int, tag_end: int) -> None:
         at = frame.content
-        for line in self.text[frame.content : end].split("\n"):
-            target, _, caption = line.partition("|")
-            prefix, rest = split_prefix(target.strip())
-            if rest and (prefix in self.namespaces.file or (not prefix and "." in rest)):
-                title = normal_title(rest.partition("#")[0], self.namespaces)
-                shown = clean_inline(caption.rpartition("|")[2]) or None
-                self.found.media.append((at, Media(title=title, caption=shown)))
-                self.found.parts.append((at, at + len(line), "Media", title))
-            at += len(line) + 1
+        for line, line_end, title, shown in gallery_files(self.text[at:end], self.namespaces):
+            self.found.media.append((at + line, Media(title=title, caption=shown)))
+            self.found.parts.append((at + line, at + line_end, "Media", title))
         self.found.parts.append((frame.start, tag_end, "Gallery", ""))
 
     # --- the whole -------------------------------------------------------------------------------------------------
@@ -561,40 +498,15 @@ class _Scanner:
         found = self.found
         plain_text, sections = lay_out(self.out, self.headings)
         return Scan(
-            links=_in_order(found.links),
-            categories=_in_order(found.categories),
-            media=_in_order(found.media),
-            templates=_nest(found.templates),
-            references=_in_order(found.references),
-            external_links=_in_order(found.external_links),
+            links=in_order(found.links),
+            categories=in_order(found.categories),
+            media=in_order(found.media),
+            templates=nest(found.templates),
+            references=in_order(found.references),
+            external_links=in_order(found.external_links),
             sections=sections,
             redirect=redirect_target(self.text, self.namespaces),
             plain_text=plain_text,
-            parts=tuple(
-                Part(kind=kind, name=name, start=start - 1, end=end - 1)
-                for start, end, kind, name in sorted(found.parts)
-            ),
+            parts=tuple(found.parts),
             degraded=tuple(sorted(self.degraded)),
         )
-
-
-def _in_order(items: list[tuple[int, _Item]]) -> tuple[_Item, ...]:
-    return tuple(item for _, item in sorted(items, key=itemgetter(0)))
-
-
-def _nest(found: list[tuple[int, int, str, tuple[str, ...], dict[str, str]]]) -> tuple[Template, ...]:
-    """Outer before inner, each with the number of the one around it."""
-    templates: list[Template] = []
-    around: list[tuple[int, int]] = []
-    for start, end, name, positional, named in sorted(found, key=itemgetter(0)):
-        while around and around[-1][0] <= start:
-            around.pop()
-        parent = around[-1][1] if around else None
-        around.append((end, len(templates)))
-        templates.append(Template(name=name, positional=positional, named=named, parent=parent))
-    return tuple(templates)
-
-
-@lru_cache(maxsize=64)
-def _closing(name: str) -> re.Pattern[str]:
-    return re.compile(rf"</{name}\s*+>", re.IGNORECASE)

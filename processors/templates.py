@@ -75,6 +75,14 @@ def parameters(
     positional: list[str] = []
     named: dict[str, str] = {}
     cut = 0
+    if not children and end - pipes[0] <= longest:
+        for value in text[pipes[0] + 1 : end].split("|"):
+            name, equals_mark, rest = value.partition("=")
+            if equals_mark:
+                named[name.strip()] = rest.strip()
+            else:
+                positional.append(value)
+        return positional, named, 0
     waiting = list(reversed(children))
     for number, pipe in enumerate(pipes):
         start, stop = pipe + 1, pipes[number + 1] if number + 1 < len(pipes) else end
