@@ -25,7 +25,8 @@ class InvalidRecord(ValueError):
 class Position:
     """How far one upstream topic is in the log.
 
-    `next_offset`: the first offset that is not in the log. `at_ms`: event time of the last message that is.
+    `next_offset`: the first offset that is not in the log; -1 where no offset is known, then everything from `at_ms`
+    on is to be read again. `at_ms`: event time of the last message that is in the log.
     """
 
     topic: str

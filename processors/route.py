@@ -1,0 +1,85 @@
+"""What becomes of one message of the source: dropped, or written where and under which key. Pure.
+
+Everything about a page goes to the page's partition. A log action (patrol, review, block, protect) carries no page id,
+so that any page may need it: it goes to every partition. Other recent changes repeat what page_change says; they are
+kept, on one partition, for those who want them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from processors.cursor import stream_of
+from processors.digest import murmur2, page_partition
+from schemas.event import Canary, Event, Meta, RecentChange, milliseconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """key: names the record on `sluice.source.v1`, `wiki:page:rev:event id`, parts empty where the event has none."""
+
+    key: bytes
+    partitions: tuple[int, ...]
+
+
+def route(event: Event, wikis: Collection[str], partitions: int) -> Route | str:
+    """Where an event goes, or the outcome under which it is counted as dropped: `canary` or `other_wiki`.
+
+    wikis: those to keep; empty keeps all.
+    """
+    if isinstance(event, Canary):
+        return "canary"
+    if wikis and event.wiki not in wikis:
+        return "other_wiki"
+    if not isinstance(event, RecentChange):
+        key = f"{event.wiki}:{event.page_id}:{event.rev_id}:{event.meta.event_id}"
+        return Route(key=key.encode(), partitions=(page_partition(event.wiki, event.page_id, partitions),))
+    if event.is_log:
+        return Route(key=f"{event.wiki}:::{event.meta.event_id}".encode(), partitions=tuple(range(partitions)))
+    key = f"{event.wiki}::{event.rev_id or ''}:{event.meta.event_id}"
+    return Route(key=key.encode(), partitions=(murmur2(f"{event.wiki}:{event.title}".encode()) % partitions,))
+
+
+def event_id_of_key(key: bytes) -> str:
+    """The event id in a key that `route` made."""
+    return key.split(b":", 3)[3].decode()
+
+
+def lenient_meta(payload: bytes) -> Meta | None:
+    """Time and place of a message that `decode_event` refused, so that the cursor can pass it; None if it has none.
+
+    The event id and the domain are not looked at.
+    """
+    try:
+        meta: Any = orjson.loads(payload.decode("utf-8", "replace"))["meta"]
+        topic, partition, offset = meta["topic"], meta["partition"], meta["offset"]
+        at_ms = milliseconds(meta["dt"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, IndexError, OverflowError):
+        return None
+    stream = stream_of(topic) if isinstance(topic, str) else None
+    if stream is None or type(partition) is not int or type(offset) is not int:
+        return None
+    return Meta(event_id="", stream=stream, domain="", at_ms=at_ms, topic=topic, partition=partition, offset=offset)
+
+
+class Seen:
+    """The newest `most` ids, so that a repeat is known. The source repeats an event within minutes, if at all."""
+
+    def __init__(self, most: int, ids: Iterable[str] = ()) -> None:
+        self._most = most
+        self._ids: dict[str, None] = {}
+        for each in ids:
+            self.add(each)
+
+    def add(self, each: str) -> bool:
+        """Whether it is new. One that is seen again counts as new among the old ones."""
+        new = each not in self._ids
+        self._ids.pop(each, None)
+        self._ids[each] = None
+        if len(self._ids) > self._most:
+            del self._ids[next(iter(self._ids))]
+        return new
