@@ -1,0 +1,242 @@
+"""From the texts of a revision to its enriched record. Same content, same record, byte for byte.
+
+Every list and text of a record is bounded, so that no page can make a record that its topic refuses: `truncated` says
+of each field that was cut how much there was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from processors.delta import compare
+from processors.digest import sha1_base36
+from processors.found import Scan
+from processors.namespaces import namespaces_of
+from processors.scan import PARSER, scan
+from schemas.content import Content, Text
+from schemas.enriched import (
+    Change,
+    ChangedPage,
+    ChangedRevision,
+    ContentAbsent,
+    Delta,
+    DeltaAbsent,
+    Difference,
+    Enriched,
+    PageContent,
+    Provenance,
+    SectionsTouched,
+    Template,
+    Upstream,
+    Visible,
+)
+from schemas.event import PageChange, decode_event, rfc3339
+from schemas.log import InvalidRecord
+from schemas.reasons import Answer
+
+MAX_ITEMS = 2_000
+MAX_PLAIN_TEXT = 1_000_000
+MAX_ABSTRACT = 50_000
+# Characters of all items of a list together. With the plain text that is about 3 million in a record, and JSON takes at
+# most 6 bytes for one: less than the 21 MB of the topic.
+MAX_CHARACTERS = {
+    "sections": 100_000,
+    "links": 200_000,
+    "categories": 50_000,
+    "media": 100_000,
+    "templates": 600_000,
+    "references": 400_000,
+    "external_links": 200_000,
+}
+MAX_DELTA_CHARACTERS = 40_000
+
+_T = TypeVar("_T")
+
+
+def enrich(content: Content) -> Enriched:
+    """Raises `InvalidEvent` or `InvalidRecord` where the event within is not a readable page_change."""
+    event = decode_event(content.event)
+    if not isinstance(event, PageChange):
+        raise InvalidRecord(f"content of a {type(event).__name__}; a PageChange was expected")
+    page, page_absent = _content(content, event)
+    delta, delta_absent = _delta(content, page)
+    return Enriched(
+        wiki=content.wiki,
+        page_id=content.page_id,
+        rev_id=content.rev_id,
+        change=_change(content, event),
+        content=page,
+        content_absent=page_absent,
+        delta=delta,
+        delta_absent=delta_absent,
+        provenance=_provenance(content, event),
+    )
+
+
+def _content(content: Content, event: PageChange) -> tuple[PageContent | None, ContentAbsent | None]:
+    text = content.revision.text
+    if content.revision.answer is not Answer.TEXT or text is None:
+        return None, ContentAbsent(content.revision.answer.value)
+    if _model(content.revision, event) not in {"wikitext", None}:
+        return None, ContentAbsent.MODEL
+    return page_content(scan(text, namespaces_of(content.wiki))), None
+
+
+def page_content(found: Scan) -> PageContent:
+    """The content section of a record, bounded."""
+    truncated: dict[str, int] = {}
+
+    def bounded(name: str, items: tuple[_T, ...], size: Callable[[_T], int]) -> tuple[_T, ...]:
+        kept = cut(items, size, MAX_CHARACTERS[name])
+        if len(kept) < len(items):
+            truncated[name] = len(items)
+        return kept
+
+    plain_text, abstract = found.plain_text[:MAX_PLAIN_TEXT], found.abstract
+    if len(plain_text) < len(found.plain_text):
+        truncated["plain_text"] = len(found.plain_text)
+    if len(abstract) > MAX_ABSTRACT:
+        truncated["abstract"] = len(abstract)
+    return PageContent(
+        parser=PARSER,
+        degraded=found.degraded,
+        abstract=abstract[:MAX_ABSTRACT],
+        plain_text=plain_text,
+        plain_text_length=len(found.plain_text),
+        sections=bounded("sections", found.sections, lambda s: len(s.title)),
+        links=bounded("links", found.links, lambda x: _size(x.title, x.anchor, x.text)),
+        categories=bounded("categories", found.categories, lambda c: _size(c.title, c.sort_key)),
+        media=bounded("media", found.media, lambda m: _size(m.title, m.caption)),
+        templates=bounded("templates", found.templates, _template_size),
+        references=bounded("references", found.references, lambda r: _size(r.name, r.group, r.content)),
+        external_links=bounded("external_links", found.external_links, lambda e: _size(e.url, e.text)),
+        redirect=found.redirect,
+        truncated=truncated,
+    )
+
+
+def cut(items: tuple[_T, ...], size: Callable[[_T], int], characters: int) -> tuple[_T, ...]:
+    """The first items, as many as the bounds of number and size allow."""
+    left = characters
+    for number, item in enumerate(items):
+        left -= size(item)
+        if left < 0 or number == MAX_ITEMS:
+            return items[:number]
+    return items
+
+
+def _size(*texts: str | None) -> int:
+    return sum(len(text) for text in texts if text is not None)
+
+
+def _template_size(template: Template) -> int:
+    """Quotes and commas of many empty values weigh too."""
+    values = sum(len(value) + 4 for value in template.positional)
+    return len(template.name) + values + sum(len(key) + len(value) + 8 for key, value in template.named.items())
+
+
+def _delta(content: Content, page: PageContent | None) -> tuple[Delta | None, DeltaAbsent | None]:
+    text, parent = content.revision.text, content.parent
+    if page is None or text is None:
+        return None, DeltaAbsent.NO_TEXT
+    if parent is None:
+        return None, DeltaAbsent.NO_PARENT
+    if parent.answer is not Answer.TEXT or parent.text is None:
+        return None, DeltaAbsent(parent.answer.value)
+    if parent.model not in {"wikitext", None}:
+        return None, DeltaAbsent.MODEL
+    return bounded_delta(compare(parent.text, text, namespaces_of(content.wiki))), None
+
+
+def bounded_delta(delta: Delta) -> Delta:
+    """Lists cut to what a record takes; `truncated` names `<list>_added` and `<list>_removed`."""
+    truncated: dict[str, int] = {}
+
+    def bounded(name: str, items: tuple[str, ...]) -> tuple[str, ...]:
+        kept = cut(items, len, MAX_DELTA_CHARACTERS)
+        if len(kept) < len(items):
+            truncated[name] = len(items)
+        return kept
+
+    def both(name: str, difference: Difference) -> Difference:
+        return Difference(
+            added=bounded(f"{name}_added", difference.added), removed=bounded(f"{name}_removed", difference.removed)
+        )
+
+    return replace(
+        delta,
+        categories=both("categories", delta.categories),
+        links=both("links", delta.links),
+        templates=both("templates", delta.templates),
+        references=both("references", delta.references),
+        sections=SectionsTouched(
+            inserted=bounded("sections_inserted", delta.sections.inserted),
+            removed=bounded("sections_removed", delta.sections.removed),
+            changed=bounded("sections_changed", delta.sections.changed),
+        ),
+        truncated=truncated,
+    )
+
+
+def _change(content: Content, event: PageChange) -> Change:
+    return Change(
+        kind=event.kind,
+        event_id=event.meta.event_id,
+        domain=event.meta.domain,
+        happened_at=rfc3339(event.happened_ms),
+        heard_at=rfc3339(event.meta.at_ms),
+        page=ChangedPage(
+            id=event.page_id,
+            title=event.title.replace("_", " "),
+            namespace=event.namespace,
+            is_redirect=event.is_redirect,
+            prior_title=None if event.prior_title is None else event.prior_title.replace("_", " "),
+        ),
+        revision=ChangedRevision(
+            id=event.rev_id,
+            # Sources before May 2026 left it out where there is none; elsewhere its absence tells nothing.
+            parent_id=event.parent_id if event.parent_id or event.kind == "create" else None,
+            timestamp=rfc3339(event.rev_ms),
+            size=event.rev_size,
+            sha1=event.rev_sha1,
+            is_minor=event.is_minor,
+            model=_model(content.revision, event),
+        ),
+        comment=event.comment if event.comment_visible else None,
+        editor=event.editor if event.editor_visible else None,
+        visible=Visible(content=event.content_visible, editor=event.editor_visible, comment=event.comment_visible),
+        tags=_tags(content.revision),
+        uri=event.uri or None,
+    )
+
+
+def _model(revision: Text, event: PageChange) -> str | None:
+    if revision.model is not None:
+        return revision.model
+    return event.main.model if event.main is not None and event.main.model != "unknown" else None
+
+
+def _tags(revision: Text) -> tuple[str, ...] | None:
+    """Known where the API has told us about the revision."""
+    known = bool(revision.tags) or revision.answer in {Answer.TEXT, Answer.HIDDEN}
+    return tuple(sorted(revision.tags)) if known else None
+
+
+def _provenance(content: Content, event: PageChange) -> Provenance:
+    text, parent = content.revision.text, content.parent
+    return Provenance(
+        upstream=Upstream(
+            stream=event.meta.stream,
+            topic=event.meta.topic,
+            partition=event.meta.partition,
+            offset=event.meta.offset if event.meta.offset >= 0 else None,
+        ),
+        content_source=content.source or None,
+        text_sha1=None if text is None else sha1_base36(text),
+        text_sha256=None if text is None else hashlib.sha256(text.encode()).hexdigest(),
+        parent_text_sha1=None if parent is None or parent.text is None else sha1_base36(parent.text),
+        parser=PARSER,
+    )
