@@ -12,11 +12,11 @@ import contextlib
 import fcntl
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -28,6 +28,8 @@ HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
 HANDOVER_SECONDS = 20.0
+ATTEMPTS = 5
+NO_SPACE_BYTES = 262_144
 # Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 on macOS): a client
 # that retries a stopped broker there may in the end connect to itself, and then the broker cannot come back.
 FREE_PORTS = range(20_000, 30_000)
@@ -111,8 +113,9 @@ class Broker:
 
     def start(self) -> Self:
         """Return when the port answers. Raises a `BrokerError`; then nothing is left running."""
-        if self._java is not None:
+        if self._java is not None and self._java.poll() is None:
             raise FolderInUse(f"this broker runs already, on {self.bootstrap}")
+        self.kill()  # what a broker that died by itself left
         jars = ensure(self._cache, progress=self._progress)
         with full_disk_as_error(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -144,22 +147,25 @@ class Broker:
         self.stop()
 
     def _start(self, classpath: str) -> None:
-        self._format(classpath)
-        for attempt in range(5):
-            if self._any_port and (attempt or not self._port):
-                self._port = _free_port()
-            elif not _is_free(self._port):
-                raise PortInUse(f"{self.bootstrap} is in use by another program: stop it, or choose another port")
+        for attempt in range(ATTEMPTS):
+            self._choose_port(anew=attempt > 0)
             self._configure()
+            self._format(classpath)
             self._launch(classpath)
             try:
                 return self._wait_until_it_answers()
             except PortInUse:
-                # Taken between our look and Java's bind, or its controller's port was.
-                if not self._any_port or attempt == 4:
+                # Taken between our look and Java's bind; or it was the port of the controller.
+                if attempt == ATTEMPTS - 1:
                     raise
                 self._end_java(signal.SIGKILL, 0)
         return None
+
+    def _choose_port(self, *, anew: bool) -> None:
+        if self._port == 0 or (anew and self._any_port):
+            self._port = _free_port()
+        elif not _is_free(self._port):
+            raise PortInUse(_port_in_use(self._port))
 
     def _take_lock(self) -> None:
         """Hold the folder until we *and* Java are gone: Java inherits the lock."""
@@ -187,13 +193,9 @@ class Broker:
     def _format(self, classpath: str) -> None:
         if (self.folder / "data" / "meta.properties").exists():
             return
-        self._port = self._port or FREE_PORTS.start
-        self._configure()
         tool = [*self._java_command(classpath), "kafka.tools.StorageTool", "format", "--ignore-formatted"]
         tool += ["--config", str(self._file("server.properties")), f"--cluster-id={_cluster_id()}"]
         done = subprocess.run(tool, cwd=self.folder, capture_output=True, text=True, check=False)  # noqa: S603
-        if self._any_port:
-            self._port = 0
         if done.returncode != 0:
             (self.folder / "data" / "meta.properties").unlink(missing_ok=True)
             raise self._death(done.stdout + done.stderr, f"formatting ended with {done.returncode}")
@@ -241,10 +243,12 @@ class Broker:
 
     def _death(self, output: str, what: str) -> BrokerError:
         """The error that fits what Java said."""
-        if "No space left on device" in output:
+        # A full disk also shows as a fault in mapped memory, which does not name it.
+        full = shutil.disk_usage(self.folder).free < NO_SPACE_BYTES
+        if full or "No space left on device" in output:
             return DiskFull(f"no space left for {self.folder}: free some, or choose another place")
         if "Address already in use" in output or "BindException" in output:
-            return PortInUse(f"{self.bootstrap} is in use by another program: stop it, or choose another port")
+            return PortInUse(_port_in_use(self._port))
         lines = [line for line in output.splitlines() if "rror" in line or "xception" in line]
         last = f": {lines[-1].strip()[:300]}" if lines else ""
         return BrokerDied(f"{what}{last}; see {self._file('broker.log')} and {self._file('java.log')}")
@@ -273,8 +277,7 @@ class Broker:
             except subprocess.TimeoutExpired:
                 java.kill()
                 java.wait()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(java.pid, signal.SIGKILL)  # the watcher
+            _end_watcher(java.pid)
         if self._pipe is not None:
             os.close(self._pipe)
             self._pipe = None
@@ -288,19 +291,18 @@ def run_foreground(folder: Path, *, cache: Path, port: int, heap_mb: int = 256) 
 
     Call it from the main thread. Raises a `BrokerError` if it does not come up or dies by itself.
     """
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    broker = Broker(folder, cache=cache, port=port, heap_mb=heap_mb)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with broker:
+        with Broker(folder, cache=cache, port=port, heap_mb=heap_mb) as broker:
             sys.stdout.write(f"{broker.bootstrap}\n")
             sys.stdout.flush()
-            while not stop.wait(0.5):
+            while True:
+                time.sleep(0.5)
                 broker.check()
+    except KeyboardInterrupt:
+        return 0
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return 0
+        signal.signal(signal.SIGTERM, before)
 
 
 def _properties(folder: Path, port: int, controller: int, fast_cleaner: bool) -> str:
@@ -327,6 +329,8 @@ def _properties(folder: Path, port: int, controller: int, fast_cleaner: bool) ->
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         # The default, 128 MB, does not fit into a small heap.
         "log.cleaner.dedupe.buffer.size": "10485760",
+        # A step that was stopped for longer must find the place where it was: as long as the topics keep records.
+        "offsets.retention.minutes": "50400",
         # After a crash the new broker is let in when the session of the old one has expired.
         "broker.session.timeout.ms": "3000",
         "broker.heartbeat.interval.ms": "500",
@@ -357,6 +361,10 @@ def _free_port(*, other_than: int = 0) -> int:
     raise PortInUse(f"no free port between {FREE_PORTS.start} and {FREE_PORTS.stop}")
 
 
+def _port_in_use(port: int) -> str:
+    return f"{HOST}:{port} is in use by another program: stop it, or choose another port"
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -365,6 +373,15 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def _end_watcher(group: int) -> None:
+    """It holds our lock and stands in our folder: return when it is gone."""
+    give_up = time.monotonic() + 1
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < give_up:
+            os.killpg(group, signal.SIGKILL)
+            time.sleep(0.002)
 
 
 def _lives(pid: str) -> bool:

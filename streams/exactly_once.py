@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -31,7 +31,17 @@ from aiokafka.errors import IllegalStateError, InvalidProducerEpoch, KafkaError,
 from schemas.deadletter import DeadLetter
 from schemas.reasons import SetAside, Step
 from streams import metrics
-from streams.kafka import Out, RecordTooLarge, check_size, consumer, letter_out, producer, quiet_client_logs, send
+from streams.kafka import (
+    Out,
+    RecordTooLarge,
+    check_size,
+    close_producer,
+    consumer,
+    letter_out,
+    producer,
+    quiet_client_logs,
+    send,
+)
 from streams.settings import Settings
 
 POLL_MS = 300
@@ -279,7 +289,7 @@ class ExactlyOnce:
             for tp in self._of(partition):
                 self._next.pop(tp, None)
             self._handler.lost(partition)
-        await _all(_close_producer(self._producers.pop(p)) for p in partitions if p in self._producers)
+        await _all(close_producer(self._producers.pop(p)) for p in partitions if p in self._producers)
 
     async def _revoked(self) -> None:
         async with self._lock:
@@ -288,7 +298,8 @@ class ExactlyOnce:
     async def _close(self) -> None:
         async with self._lock:
             await self._drop(list(self._producers))
-        await _bounded(self._consumer.stop(), f"{self._app}: consumer")
+        with contextlib.suppress(KafkaError, TimeoutError):
+            await asyncio.wait_for(self._consumer.stop(), CLOSE_SECONDS)
 
     def _assigned(self) -> list[int]:
         if self._partitions is not None:
@@ -318,23 +329,6 @@ async def _all(works: Any) -> None:
     for result in results:
         if isinstance(result, BaseException):
             raise result
-
-
-async def _close_producer(sender: AIOKafkaProducer) -> None:
-    """Never waits for what is still to be sent: after a failure it may never go out."""
-    if not await _bounded(sender.stop(), "producer"):
-        await _bounded(sender.client.close(), "connections of a producer")
-
-
-async def _bounded(closing: Awaitable[Any], what: str) -> bool:
-    try:
-        await asyncio.wait_for(closing, CLOSE_SECONDS)
-        return True
-    except TimeoutError:
-        log.warning("%s did not close within %.0f s", what, CLOSE_SECONDS)
-    except KafkaError as exc:
-        log.warning("%s closed with %r", what, exc)
-    return False
 
 
 def _look_at(future: asyncio.Future[Any]) -> None:

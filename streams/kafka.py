@@ -8,12 +8,14 @@ for its size burns sequence numbers, so size is checked before `send`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from schemas.deadletter import DeadLetter
 from streams.settings import Settings
@@ -104,6 +106,21 @@ async def send(sender: AIOKafkaProducer, out: Out, limits: Mapping[str, int]) ->
         out.topic, value=out.value, key=out.key, partition=out.partition, headers=list(out.headers)
     )
     return future
+
+
+async def close_producer(sender: AIOKafkaProducer, *, seconds: float = 2.0) -> None:
+    """Stop a producer, and do not wait longer than that for what it still has to send: it may never go out.
+
+    What is left to a transactional one cannot do harm: it was not committed, and the next owner fences it.
+    """
+    with contextlib.suppress(KafkaError, TimeoutError):
+        await asyncio.wait_for(sender.stop(), seconds)
+        return
+    # The client's own `stop` waits for every batch, and when it is cancelled it leaves its task and connections.
+    if sender._sender.sender_task is not None:
+        sender._sender.sender_task.cancel()
+    with contextlib.suppress(KafkaError, TimeoutError):
+        await asyncio.wait_for(sender.client.close(), seconds)
 
 
 def check_size(out: Out, limits: Mapping[str, int]) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from streams import cluster
 from streams.broker import Broker
-from streams.kafka import Out, producer, read_partition, send
+from streams.kafka import Out, close_producer, producer, read_partition, send
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics, limits
 
@@ -80,7 +80,7 @@ async def produce(settings: Settings, outs: Iterable[Out]) -> None:
         for future in [await send(sender, out, bounds) for out in outs]:
             await future
     finally:
-        await sender.stop()
+        await close_producer(sender)
 
 
 def shared_data() -> Path:
