@@ -83,10 +83,10 @@ def observe(page: Page, event: Event, policies: Policies) -> tuple[Page, list[De
 def advance(page: Page, heard: int, policies: Policies) -> tuple[Page, list[Decision]]:
     """Release what is due at watermark `heard` (ms), oldest fire time first; forget what is past every limit."""
     due = sorted(
-        (fire_ms(edit, policy, policies), edit.rev_id, edit.epoch, order)
+        (edit.start_ms + delay_ms, edit.rev_id, edit.epoch, order)
         for edit in page.edits
-        for order, policy in enumerate(policies.policies)
-        if edit.states.get(policy.name) is State.PENDING and fire_ms(edit, policy, policies) <= heard
+        for order, (name, delay_ms) in enumerate(policies.delays_ms)
+        if edit.start_ms + delay_ms <= heard and edit.states.get(name) is State.PENDING
     )
     decisions: list[Decision] = []
     for _, rev_id, epoch, order in due:
@@ -98,12 +98,12 @@ def advance(page: Page, heard: int, policies: Policies) -> tuple[Page, list[Deci
 def next_due_ms(page: Page, policies: Policies) -> int | None:
     """The earliest watermark at which `advance` would change this page; None = never."""
     times = [
-        fire_ms(edit, policy, policies)
+        edit.start_ms + delay_ms
         for edit in page.edits
-        for policy in policies.policies
-        if edit.states.get(policy.name) is State.PENDING
+        for name, delay_ms in policies.delays_ms
+        if edit.states.get(name) is State.PENDING
     ]
-    times += [_expires_ms(edit, policies) for edit in page.edits]
+    times += [edit.start_ms + policies.longest_ms for edit in page.edits]
     times += [waiting.signal.at_ms + WAIT_MS for waiting in page.waiting]
     return min(times, default=None)
 
@@ -299,18 +299,13 @@ def _decision(
 
 
 def _forget(page: Page, heard: int, policies: Policies) -> Page:
-    edits = tuple(edit for edit in page.edits if _expires_ms(edit, policies) > heard)
+    edits = tuple(edit for edit in page.edits if edit.start_ms + policies.longest_ms > heard)
     waiting = tuple(w for w in page.waiting if w.signal.at_ms + WAIT_MS > heard)
     return (
         page
         if len(edits) == len(page.edits) and len(waiting) == len(page.waiting)
         else replace(page, edits=edits, waiting=waiting)
     )
-
-
-def _expires_ms(edit: Edit, policies: Policies) -> int:
-    """The watermark at which nothing can happen to an edit any more: the horizon after its last possible release."""
-    return max(fire_ms(edit, policy, policies) for policy in policies.policies) + policies.horizon_ms
 
 
 def _start_ms(event: PageChange) -> int:

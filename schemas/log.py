@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -96,19 +97,20 @@ def decode_tick(payload: bytes) -> Tick:
         raise InvalidRecord(f"no tick: {exc!r}") from exc
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# The next two have no slots, so that what is asked for at every edit is computed once.
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """A hold that some customer chose. Hold 0 releases what it observes at once."""
 
     name: str
     hold_seconds: float
 
-    @property
+    @cached_property
     def hold_ms(self) -> int:
         return round(self.hold_seconds * 1000)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Policies:
     """Everything that decides beside the events themselves; it enters the log as a control record.
 
@@ -119,13 +121,23 @@ class Policies:
     grace_seconds: float = 60.0
     horizon_seconds: float = 30 * 86_400.0
 
-    @property
+    @cached_property
     def grace_ms(self) -> int:
         return round(self.grace_seconds * 1000)
 
-    @property
+    @cached_property
     def horizon_ms(self) -> int:
         return round(self.horizon_seconds * 1000)
+
+    @cached_property
+    def delays_ms(self) -> tuple[tuple[str, int], ...]:
+        """Per policy, how long after its hold's start an edit fires: hold and grace, or 0."""
+        return tuple((policy.name, policy.hold_ms and policy.hold_ms + self.grace_ms) for policy in self.policies)
+
+    @cached_property
+    def longest_ms(self) -> int:
+        """How long after its hold's start nothing can happen to an edit any more."""
+        return max((delay_ms for _, delay_ms in self.delays_ms), default=0) + self.horizon_ms
 
 
 def encode_policies(policies: Policies) -> bytes:

@@ -1,0 +1,275 @@
+"""Speed and memory, each against a named baseline of the same run: `make bench`.
+
+A figure alone says as much about the machine as about sluice; the ratio of one run says what we cost. CPU seconds of
+this process where the work is ours alone, wall seconds where a broker takes part.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import os
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mwparserfromhell
+import orjson
+
+from processors.namespaces import namespaces_of
+from processors.scan import scan
+from processors.shard import Shard
+from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, decode_event, rfc3339
+from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, Tick, encode_policies, encode_tick
+from schemas.reasons import Step
+from streams import cluster
+from streams.broker import Broker
+from streams.exactly_once import ExactlyOnce
+from streams.kafka import Out, consumer, producer, read_partition, send
+from streams.settings import Settings, cache_folder
+from streams.topics import Topics, limits
+
+EPOCH = 1_800_000_000_000
+HOLDS = (0, 300, 3600)
+WORDS = "loch see ness water deep monster 湖 озеро stone bridge village year king river castle".split()
+
+
+def main() -> int:
+    print(f"{'what':<34}{'sluice':>12}{'baseline':>12}{'ratio':>8}  baseline is")
+    parse()
+    observe()
+    with tempfile.TemporaryDirectory() as folder, Broker(Path(folder), cache=cache_folder(os.environ)) as broker:
+        settings = Settings(kafka=broker.bootstrap, partitions=3, assign="all", metrics_port=0)
+        asyncio.run(exactly_once(settings.with_(topic_prefix="bench_loop")))
+        asyncio.run(line(settings.with_(topic_prefix="bench_line")))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{'peak memory of this process':<34}{peak:>9.0f} MB")
+    return 0
+
+
+def row(what: str, ours: float, baseline: float, unit: str, name: str) -> None:
+    print(f"{what:<34}{ours:>8,.0f} {unit:<3}{baseline:>8,.0f} {unit:<3}{ours / baseline:>8.2f}  {name}")
+
+
+def pages(count: int = 60) -> list[tuple[str, str]]:
+    """(wiki, wikitext) of real pages where they lie beside the repository, else of made-up ones."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "pages" / "wikitext"
+    chooser = random.Random(5)
+    if folder.is_dir():
+        # mwparserfromhell hangs on two known pages; they would measure nothing.
+        files = [path for path in sorted(folder.iterdir()) if "Wikirreto" not in path.stem]
+        chosen = chooser.sample(files, count)
+        return [(path.stem.partition("__")[0], path.read_text("utf-8")) for path in chosen]
+    return [("enwiki", made_up(chooser)) for _ in range(count)]
+
+
+def made_up(chooser: random.Random) -> str:
+    def sentence() -> str:
+        words = " ".join(chooser.choices(WORDS, k=12))
+        return f"{words} [[Loch {chooser.randrange(99)}|lake]]<ref>{{{{cite web|url=https://example.org/|title=T}}}}</ref>."
+
+    sections = (f"== S{n} ==\n" + "\n\n".join(sentence() for _ in range(30)) for n in range(8))
+    return "{{Infobox|name=Ness|depth=230}}\n" + "\n".join(sections) + "\n[[Category:Lakes]]"
+
+
+def parse() -> None:
+    """Interleaved, page by page, so that a busy machine slows both alike."""
+    spent = {"ours": 0.0, "theirs": 0.0}
+    texts = pages()
+    for wiki, text in texts:
+        namespaces = namespaces_of(wiki)
+        for name, work in (("ours", lambda: scan(text, namespaces)), ("theirs", lambda: extract(text))):  # noqa: B023
+            began = time.process_time()
+            work()
+            spent[name] += time.process_time() - began
+    ours, theirs = len(texts) / spent["ours"], len(texts) / spent["theirs"]
+    row(f"parse, {len(texts)} pages", ours, theirs, "/s", "mwparserfromhell, full extraction")
+
+
+def extract(text: str) -> None:
+    code = mwparserfromhell.parse(text, skip_style_tags=True)
+    for name in ("wikilinks", "templates", "external_links", "headings", "tags", "comments"):
+        getattr(code, f"filter_{name}")()
+    code.strip_code()
+
+
+def history(count: int) -> Iterator[tuple[bytes, bytes]]:
+    """Records of the log: `count` edits of count/10 pages, one a second each, a twentieth of them reverts, and ticks."""
+    chooser = random.Random(7)
+    texts: dict[int, list[str]] = {}
+    for n in range(count):
+        page = chooser.randrange(count // 10)
+        before = texts.setdefault(page, [])
+        back = len(before) >= 2 and chooser.random() < 0.05
+        before.append(before[-2] if back else f"{n:031}")
+        at_ms = EPOCH + n * 50
+        doc = {
+            "meta": {"id": f"e{n}", "stream": PAGE_CHANGE, "domain": "en.wikipedia.org", "dt": rfc3339(at_ms)},
+            "page_change_kind": "edit",
+            "dt": rfc3339(at_ms),
+            "wiki_id": "enwiki",
+            "page": {"page_id": page, "page_title": f"Page {page}", "namespace_id": 0},
+            "revision": {
+                "rev_id": n,
+                "rev_dt": rfc3339(at_ms),
+                "rev_sha1": before[-1],
+                "editor": {"user_text": f"User {n % 97}"},
+            },
+        }
+        yield KIND_EVENT, orjson.dumps(doc)
+        if n % 20 == 19:
+            heard = dict.fromkeys((PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE), at_ms)
+            yield KIND_TICK, encode_tick(Tick(number=n, heard_ms=heard, cursor=()))
+
+
+def observe(count: int = 40_000) -> None:
+    """The shard against the least that does the same: three windows, identity reverts, a dict and a heap."""
+    log = list(history(count))
+    rules = Policies(policies=tuple(Policy(name=f"w{hold}", hold_seconds=hold) for hold in HOLDS))
+    shard = Shard()
+    shard.apply(KIND_CONTROL, encode_policies(rules))
+    began = time.process_time()
+    ours_decided = sum(len(group.decisions) for kind, value in log for group in shard.apply(kind, value))
+    ours = time.process_time() - began
+    began = time.process_time()
+    theirs_decided = dict_and_heap(log)
+    theirs = time.process_time() - began
+    row(f"observe, {count:,} edits × 3 windows", count / ours, count / theirs, "/s", "dict and heap, no proof, no state")
+    print(f"{'  decisions':<34}{ours_decided:>8,}    {theirs_decided:>8,}")
+
+
+def dict_and_heap(log: Sequence[tuple[bytes, bytes]], grace_ms: int = 60_000) -> int:
+    rings: dict[int, list[tuple[int, str]]] = {}
+    pending: dict[tuple[int, int], bool] = {}
+    released: set[tuple[int, int]] = set()
+    due: list[tuple[int, int, int]] = []
+    decided = 0
+    for kind, value in log:
+        doc = orjson.loads(value)
+        if kind == KIND_TICK:
+            heard = min(doc["heard_ms"].values())
+            while due and due[0][0] <= heard:
+                _, rev, hold = heapq.heappop(due)
+                if pending.pop((rev, hold), False):
+                    released.add((rev, hold))
+                    decided += 1
+            continue
+        event = decode_event(value)
+        rev, sha1 = event.rev_id, event.rev_sha1  # type: ignore[union-attr]
+        ring = rings.setdefault(event.page_id, [])  # type: ignore[union-attr]
+        same = [at for at, (_, seen) in enumerate(ring) if seen == sha1]
+        for undone, _ in ring[same[-1] + 1 :] if same else ():
+            for hold in HOLDS:
+                if pending.pop((undone, hold), False) or (undone, hold) in released:
+                    released.discard((undone, hold))
+                    decided += 1
+        ring.append((rev, sha1))
+        del ring[:-16]
+        for hold in HOLDS:
+            if hold:
+                pending[rev, hold] = True
+                heapq.heappush(due, (event.rev_ms + hold * 1000 + grace_ms, rev, hold))  # type: ignore[union-attr]
+            else:
+                released.add((rev, hold))
+                decided += 1
+    return decided
+
+
+class Copy:
+    """What gate and publish cost without what they do: one record out for each one in."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+        self.copied = 0
+
+    async def own(self, partition: int) -> None:
+        pass
+
+    async def work(self, partition: int, records: Sequence[Any]) -> list[Out]:
+        return [Out(topic=self._topic, key=r.key, value=r.value, partition=partition) for r in records]
+
+    def committed(self, partition: int, records: Sequence[Any], outs: Sequence[Out]) -> None:
+        self.copied += len(records)
+
+    def lost(self, partition: int) -> None:
+        pass
+
+
+async def exactly_once(settings: Settings, count: int = 20_000) -> None:
+    """The loop against the same copy at least once."""
+    await cluster.create(settings)
+    topics = Topics(settings)
+    bounds = limits(topics.table())
+    await fill(settings, topics.content, [os.urandom(16) * 64 for _ in range(count)])
+    copy = Copy(topics.enriched)
+    loop = ExactlyOnce(
+        settings,
+        app=topics.group("bench"),
+        step=Step.PUBLISH,
+        inputs=[topics.content],
+        limits=bounds,
+        handler=copy,
+        dead_letters=topics.deadletter,
+        partitions=range(settings.partitions),
+    )
+    ours = await timed_until(loop.run, lambda: copy.copied >= count)
+    began = time.monotonic()
+    await copy_at_least_once(settings, topics.content, topics.decisions, count)
+    theirs = time.monotonic() - began
+    row(f"exactly-once loop, {count:,} × 1 KB", count / ours, count / theirs, "/s", "consume and produce, at least once")
+
+
+async def timed_until(run: Callable[[asyncio.Event], Awaitable[None]], done: Callable[[], bool]) -> float:
+    stop = asyncio.Event()
+    began = time.monotonic()
+    task = asyncio.ensure_future(run(stop))
+    while not done() and not task.done():
+        await asyncio.sleep(0.02)
+    took = time.monotonic() - began
+    stop.set()
+    await task
+    return took
+
+
+async def fill(settings: Settings, topic: str, values: Sequence[bytes]) -> None:
+    sender = producer(settings)
+    await sender.start()
+    bounds = limits(Topics(settings).table())
+    outs = (
+        Out(topic=topic, key=b"%d" % n, value=value, partition=n % settings.partitions)
+        for n, value in enumerate(values)
+    )
+    for future in [await send(sender, out, bounds) for out in outs]:
+        await future
+    await sender.stop()
+
+
+async def copy_at_least_once(settings: Settings, source: str, target: str, count: int) -> None:
+    reader, sender = consumer(settings, source, group=f"{settings.topic_prefix}.copy"), producer(settings)
+    await reader.start()
+    await sender.start()
+    bounds = limits(Topics(settings).table())
+    copied = 0
+    while copied < count:
+        batch = await reader.getmany(timeout_ms=300, max_records=1500)
+        records = [record for each in batch.values() for record in each]
+        outs = [Out(topic=target, key=r.key, value=r.value, partition=r.partition) for r in records]
+        await asyncio.gather(*[await send(sender, out, bounds) for out in outs])
+        if records:
+            await reader.commit()
+        copied += len(records)
+    await reader.stop()
+    await sender.stop()
+
+
+async def line(settings: Settings) -> None:
+    raise NotImplementedError
+
+
+if __name__ == "__main__":
+    sys.exit(main())
