@@ -54,7 +54,7 @@ RECONNECTS = Counter(
     labelnames=("reason",),
     registry=REGISTRY,
 )
-RECONNECT_REASONS = ("end", "cut", "idle", "refused", "garbage", "error_event", "age")
+RECONNECT_REASONS = ("end", "cut", "idle", "refused", "garbage", "error_event", "age", "rewind")
 
 REBUILDS = Counter(
     "sluice_producer_rebuilds_total",

@@ -10,7 +10,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -28,11 +28,12 @@ class Fault:
 
     status and headers: answered instead of a stream. after: events served whole before `how` happens: "eof" (the
     response ends), "rst" (the connection is reset), "torn" (the response ends within the next event), "torn-rst",
-    "stall" (silence, nothing ends), "error" (an `error` event, then the end).
+    "stall" (silence, nothing ends), "error" (an `error` event, then the end). bytes: of the torn event that are sent.
     """
 
     after: int = 0
     how: str = "eof"
+    bytes: int | None = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -51,7 +52,8 @@ class SseServer:
     """faults: one per connection, in order; after the last one connections stay open and serve what is added.
 
     requests: the headers of each request, in lower case, and its target under "target". offset_base: added to the
-    offsets of all topics from now on, as another datacentre's Kafka would have them.
+    offsets of all topics from now on, as another datacentre's Kafka would have them. jump: topic → index at which the
+    next request by offset goes on, whatever it asks for. sent_bytes: bytes that the connections took.
     """
 
     def __init__(self, topics: Iterable[str] = ()) -> None:
@@ -60,6 +62,8 @@ class SseServer:
         self.requests: list[dict[str, str]] = []
         self.topics = list(topics) or [f"{dc}.{stream}" for stream in READABLE for dc in ("eqiad", "codfw")]
         self.offset_base = 0
+        self.jump: dict[str, int] = {}
+        self.sent_bytes = 0
         self.url = ""
         self._news = asyncio.Condition()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -101,8 +105,8 @@ class SseServer:
                 await writer.drain()
             else:
                 await self._stream(request, fault, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client went, or `cut` did this
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -110,6 +114,7 @@ class SseServer:
     async def _stream(self, request: dict[str, str], fault: Fault | None, writer: asyncio.StreamWriter) -> None:
         writer.write(OPENING + _chunk(b":ok\n\n"))
         start = _starts(request, self.topics)
+        start |= {topic: ("offset", at) for topic, at in self.jump.items() if start[topic][0] == "offset"}
         at, served = 0, 0
         while True:
             if fault is not None and served == fault.after and fault.how != "torn" and fault.how != "torn-rst":
@@ -123,11 +128,12 @@ class SseServer:
                 continue
             frame = self._frame(message)
             if fault is not None and served == fault.after:
-                writer.write(_chunk(frame[: len(frame) * 2 // 3]))
+                writer.write(_chunk(frame[: fault.bytes or len(frame) * 2 // 3]))
                 await writer.drain()
                 return await self._end(fault, writer)
             writer.write(_chunk(frame))
             await writer.drain()
+            self.sent_bytes += len(frame)
             served += 1
 
     def _wanted(self, message: Served, start: dict[str, tuple[str, int]]) -> bool:
@@ -162,6 +168,18 @@ class SseServer:
         writer.write(b"0\r\n\r\n")
         await writer.drain()
 
+    def cut(self) -> None:
+        """End all connections that stand."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def until_stuck(self) -> None:
+        """Until nothing was taken for half a second."""
+        before = -1
+        while before != self.sent_bytes or not before:
+            before = self.sent_bytes
+            await asyncio.sleep(0.5)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[SseServer]:
         """Serve on a free port of loopback."""
@@ -175,8 +193,7 @@ class SseServer:
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await server.wait_closed()
 
 

@@ -1,0 +1,271 @@
+"""The source step: exactly the events that the source still holds, in order per page, none twice, and time as ticks.
+
+About once a tick one transaction: control records, the events that came, letters about messages that nobody can read,
+and last a tick on every partition, which has the cursor in it. So events and cursor are committed together or not at
+all, and a restart resumes from the last tick (see `streams.source_log`). Order in every partition of a transaction:
+control records, events, tick.
+
+Headers of a record: `kind` (event, tick, control); an event also has `stream` and `at_ms`, its event time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+
+from processors.cursor import Cursor
+from processors.heard import Heard, Limits
+from processors.route import Seen, route
+from schemas.deadletter import DeadLetter
+from schemas.event import InvalidEvent, milliseconds
+from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Tick, encode_policies, encode_tick
+from schemas.reasons import Step
+from streams import metrics
+from streams.inbox import Closed, Inbox, Item, Message, Named, Opened
+from streams.kafka import Out, letter_out, quiet_client_logs
+from streams.settings import InvalidSetting, Settings
+from streams.source_log import Found, SourceLog
+from streams.sse import Subscription, check_source, now_ms
+from streams.topics import Topics
+
+KNOWN_IDS = 100_000
+# A second instance fences us once by being started; if it does so again after we came back, it is there to stay.
+FENCED_AGAIN_SECONDS = 30.0
+RETRY_SECONDS = 1.0
+# A stop has 5 s in all: for the last transaction, then for the clients.
+FINISH_SECONDS = 3.0
+
+log = logging.getLogger("sluice.source")
+
+
+class Fenced(RuntimeError):
+    """Another instance writes the log, and is the newer one. A process exits with code 3."""
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Write the log until `stop` is set; then commit what has come, and leave within 5 s.
+
+    The topics must exist. Raises `InvalidSetting` before anything is asked of anybody, and `Fenced`.
+    """
+    check_source(settings)
+    _since_ms(settings)
+    quiet_client_logs()
+    work = asyncio.create_task(_keep_writing(settings, stop))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work}, timeout=FINISH_SECONDS)
+    finally:
+        for task in (work, stopped):
+            task.cancel()
+        await asyncio.wait({work, stopped})
+    if not work.cancelled():
+        work.result()
+
+
+async def _keep_writing(settings: Settings, stop: asyncio.Event) -> None:
+    rebuilt = False
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            writer = await SourceLog.open(settings)
+            began = time.monotonic()
+            try:
+                await _Writing(settings, writer).run(stop)
+            finally:
+                await writer.close()
+        except KafkaError as exc:
+            fenced = isinstance(exc, ProducerFenced | InvalidProducerEpoch)
+            if fenced and rebuilt and time.monotonic() - began < FENCED_AGAIN_SECONDS:
+                raise Fenced("a newer instance of the source writes the log") from exc
+            log.warning("the writer is made anew after %r", exc)
+            metrics.REBUILDS.labels(Step.SOURCE).inc()
+            rebuilt = True
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), RETRY_SECONDS)
+
+
+class _Writing:
+    """One life of the writer: from the last committed tick to an error or the end."""
+
+    def __init__(self, settings: Settings, writer: SourceLog) -> None:
+        self._settings = settings
+        self._writer = writer
+        self._inbox = Inbox()
+        self._batches = Batches(settings, writer.found, now_ms())
+        self._read_ms = now_ms()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Returns when `stop` is set and all that had come by then is committed."""
+        tick = self._writer.found.tick
+        begin_ms = _since_ms(self._settings) or now_ms()
+        subscription = Subscription(self._settings, Cursor(tick.cursor if tick else ()), begin_ms=begin_ms)
+        reader = asyncio.create_task(subscription.follow(self._inbox.put))
+        stopped = asyncio.create_task(stop.wait())
+        for task in (reader, stopped):
+            task.add_done_callback(self._inbox.wake)
+        try:
+            while not reader.done() and not stop.is_set():
+                due = time.monotonic() + self._settings.tick_seconds
+                await self._transact()
+                await self._inbox.wait(due - time.monotonic())
+            if reader.done():
+                reader.result()
+            reader.cancel()
+            await asyncio.wait({reader})
+            await self._transact()
+        finally:
+            for task in (reader, stopped):
+                task.cancel()
+            await asyncio.wait({reader, stopped})
+
+    async def _transact(self) -> None:
+        began = time.monotonic()
+        control = await self._writer.control()
+        # Silence is believed up to the last time we looked: what came since may still be on the wire.
+        read_ms, self._read_ms = self._read_ms, now_ms()
+        items, all_read = self._inbox.take()
+        outs = self._batches.outs(items, control, read_ms=read_ms, all_read=all_read)
+        await self._writer.commit(outs)
+        metrics.STEP_SECONDS.labels(Step.SOURCE).observe(time.monotonic() - began)
+        self._batches.count(now_ms())
+
+
+class Batches:
+    """What to write for what came. Its state is ahead of the log until the commit; if that fails it is thrown away."""
+
+    def __init__(self, settings: Settings, found: Found, at_ms: int) -> None:
+        self._settings = settings
+        self._topics = Topics(settings)
+        bounds = Limits(
+            quiet_ms=round(settings.quiet_seconds * 1000),
+            caught_up_ms=round(settings.caught_up_seconds * 1000),
+            deaf_ms=round(settings.deaf_seconds * 1000),
+        )
+        tick = found.tick or Tick(number=0, heard_ms={}, cursor=())
+        self._tick = tick
+        self._cursor = Cursor(tick.cursor)
+        self._heard = Heard.restored(bounds, tick, at_ms)
+        self._seen = Seen(KNOWN_IDS, found.event_ids)
+        self._newest_ms = max((position.at_ms for position in tick.cursor), default=0)
+        self._outcomes: Counter[str] = Counter()
+        self._letters: Counter[str] = Counter()
+
+    def outs(self, items: Sequence[Item], control: Sequence[Any], *, read_ms: int, all_read: bool) -> list[Out]:
+        """The records of one transaction, in order. control: records of `sluice.control.v1`. Times: see `Heard`."""
+        number = self._tick.number + 1
+        outs = [*self._rules(number)]
+        for record in control:
+            if record.value is None:
+                continue
+            key = b"control:%d:%b" % (record.offset, record.key or b"")
+            outs += self._everywhere(KIND_CONTROL, key, record.value)
+        for item in items:
+            outs += self._item(item)
+        self._tick = Tick(
+            number=number,
+            heard_ms=self._heard.until(read_ms, all_read=all_read),
+            cursor=self._cursor.positions,
+            control_offset=control[-1].offset + 1 if control else self._tick.control_offset,
+            policies=_digest(self._settings),
+        )
+        outs += self._everywhere(KIND_TICK, self._tick.key, encode_tick(self._tick))
+        return outs
+
+    def count(self, at_ms: int) -> None:
+        """Say in metrics what was committed since the last call."""
+        for outcome, number in self._outcomes.items():
+            metrics.RECORDS.labels(Step.SOURCE, outcome).inc(number)
+        for reason, number in self._letters.items():
+            metrics.DEAD_LETTERS.labels(Step.SOURCE, reason).inc(number)
+        self._outcomes.clear()
+        self._letters.clear()
+        for stream, heard_ms in self._tick.heard_ms.items():
+            if stream in metrics.STREAMS:
+                metrics.HEARD_UNTIL.labels(stream).set(heard_ms / 1000)
+        if self._newest_ms:
+            metrics.LAST_EVENT.labels(Step.SOURCE).set(self._newest_ms / 1000)
+            # Caught up, an old last event means that there is none younger.
+            lag_ms = 0 if self._heard.caught_up(at_ms) else max(0, at_ms - self._newest_ms)
+            metrics.LAG_SECONDS.labels(Step.SOURCE).set(lag_ms / 1000)
+
+    def _rules(self, number: int) -> Iterator[Out]:
+        """The policies, wherever they differ from those of the last tick."""
+        digest = _digest(self._settings)
+        if digest != self._tick.policies:
+            key = f"control:policies:{digest}:{number}".encode()
+            yield from self._everywhere(KIND_CONTROL, key, encode_policies(self._settings.rules))
+
+    def _item(self, item: Item) -> Iterator[Out]:
+        if isinstance(item, Message):
+            yield from self._message(item)
+        elif isinstance(item, Opened):
+            self._heard.opened(item.at_ms)
+        elif isinstance(item, Named):
+            self._cursor.take(item.new)
+            for topic in item.topics:
+                self._heard.name(topic)
+        elif isinstance(item, Closed):
+            self._heard.closed()
+            if item.reason == "rewind":
+                self._cursor.forget_offsets()
+
+    def _message(self, message: Message) -> Iterator[Out]:
+        self._outcomes["in"] += 1
+        if message.meta is not None:
+            self._cursor.move(message.meta, message.at_ms)
+        if isinstance(message.read, InvalidEvent):
+            yield from self._letter(message.data, message.read)
+            return
+        meta = message.read.meta
+        # Of what we drop and of what we know already, too: it shows that the topic speaks.
+        self._heard.message(meta.topic, meta.at_ms, message.at_ms)
+        to = route(message.read, self._settings.wikis, self._settings.partitions)
+        if isinstance(to, str):
+            self._outcomes[to] += 1
+        elif not self._seen.add(meta.event_id):
+            self._outcomes["repeat"] += 1
+        else:
+            self._outcomes["out"] += 1
+            self._newest_ms = max(self._newest_ms, min(meta.at_ms, message.at_ms))
+            headers = [("kind", KIND_EVENT), ("stream", meta.stream.encode()), ("at_ms", b"%d" % meta.at_ms)]
+            for partition in to.partitions:
+                yield self._out(partition, to.key, message.data, headers)
+
+    def _letter(self, data: bytes, problem: InvalidEvent) -> Iterator[Out]:
+        origin = f"sse:{hashlib.sha256(data).hexdigest()}"
+        if not self._seen.add(origin):
+            self._outcomes["repeat"] += 1
+            return
+        self._letters[problem.reason] += 1
+        letter = DeadLetter(step=Step.SOURCE, reason=problem.reason, detail=problem.detail, origin=origin, payload=data)
+        log.warning("a message is set aside: %s (%d bytes)", problem, len(data))
+        yield letter_out(self._topics.deadletter, letter)
+
+    def _everywhere(self, kind: bytes, key: bytes, value: bytes) -> list[Out]:
+        return [self._out(p, key, value, [("kind", kind)]) for p in range(self._settings.partitions)]
+
+    def _out(self, partition: int, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> Out:
+        return Out(topic=self._topics.source, key=key, value=value, partition=partition, headers=headers)
+
+
+def _digest(settings: Settings) -> str:
+    return hashlib.sha256(encode_policies(settings.rules)).hexdigest()[:16]
+
+
+def _since_ms(settings: Settings) -> int | None:
+    """Raises `InvalidSetting`."""
+    if not settings.since:
+        return None
+    try:
+        return milliseconds(settings.since)
+    except ValueError as exc:
+        raise InvalidSetting(f"SLUICE_SINCE={settings.since!r}: {exc}") from exc

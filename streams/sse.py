@@ -1,0 +1,294 @@
+"""The supervised connection to the source: one EventSource per connection, and every end of one means: again.
+
+The library reads one connection well and survives none of its ends, so it never gets to reconnect: whatever happens,
+its object is dropped, and with it any half-built event. We resume from our own cursor (see `processors.cursor`).
+
+A message that cannot be read may have been torn on the way. So when one is no JSON or no UTF-8, the connection is
+dropped once and the message asked for again; if the same bytes come again they are what the source has, and go on as a
+problem. A message thus costs one reconnection at most. What is JSON but not what we know is a problem at once.
+
+Limit: a line of more than 23 MB (the source's Kafka takes no such message) ends every connection that reaches it. The
+cursor stays before it, we go on asking with growing pauses, and an error is logged: nothing is skipped unseen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp
+from aiohttp.http import HttpProcessingError
+from aiohttp_sse_client.client import READY_STATE_CONNECTING, EventSource
+
+from processors.cursor import Cursor, topics_of_id
+from processors.route import Seen, lenient_meta
+from schemas.event import Event, InvalidEvent, decode_event, rfc3339
+from schemas.reasons import SetAside
+from streams import metrics
+from streams.inbox import Closed, Item, Message, Named, Opened
+from streams.settings import InvalidSetting, Settings
+
+# A line of up to twice this is read.
+READ_BUFFER_BYTES = 11 * 2**20
+MAX_EVENT_BYTES = 22 * 2**20
+# What the steps after us can carry; larger ones are set aside with their bytes.
+MAX_MESSAGE_BYTES = 8_000_000
+CONNECT_SECONDS = 10.0
+# The source cuts after 15 minutes; we go before.
+MAX_AGE_SECONDS = 840.0
+HEALTHY_SECONDS = 60.0
+MAX_PAUSE_SECONDS = 60.0
+MAX_RETRY_AFTER_SECONDS = 300.0
+SUSPECTS = 1000
+MAYBE_TORN = (SetAside.NOT_JSON, SetAside.NOT_UTF8)
+
+log = logging.getLogger("sluice.sse")
+
+
+Put = Callable[[Item], Awaitable[None]]
+
+
+@dataclass(slots=True, kw_only=True)
+class _End(Exception):
+    """Why a connection is over. retry_after: seconds for which the server asked us to stay away."""
+
+    reason: str
+    detail: str = ""
+    retry_after: float = 0.0
+
+
+def check_source(settings: Settings) -> None:
+    """Raises `InvalidSetting` if the source's address is none, or is Wikimedia's and no contact is given."""
+    parts = urlsplit(settings.source)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InvalidSetting(f"SLUICE_SOURCE={settings.source!r}: an http or https address is needed")
+    if f".{parts.hostname}".endswith((".wikimedia.org", ".wikipedia.org")) and not settings.contact:
+        raise InvalidSetting(
+            f"SLUICE_CONTACT is not set: {parts.hostname} refuses requests that do not say whom to write to; "
+            "give a URL or a mail address"
+        )
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Subscription:
+    """Follows the four streams for ever.
+
+    cursor: where to read on; moved here as messages are put. begin_ms: where to begin what the cursor does not name.
+    """
+
+    def __init__(self, settings: Settings, cursor: Cursor, *, begin_ms: int) -> None:
+        check_source(settings)
+        self._settings = settings
+        self._cursor = cursor
+        self._begin_ms = begin_ms
+        self._suspects = Seen(SUSPECTS)
+        self._random = random.Random()  # noqa: S311 - spreads reconnections, hides nothing
+
+    async def follow(self, put: Put) -> None:
+        """Put everything that comes, in order; a `put` that waits slows the server down. Ends by being cancelled."""
+        failures = 0
+        while True:
+            began = time.monotonic()
+            connection = _Connection(self, put)
+            end = await connection.run()
+            lasted = time.monotonic() - began
+            metrics.RECONNECTS.labels(end.reason).inc()
+            await put(Closed(at_ms=now_ms(), reason=end.reason))
+            failures = 0 if connection.messages else failures + 1
+            pause = max(self._pause(lasted, failures), end.retry_after)
+            _say(end, lasted, connection.messages, pause)
+            await asyncio.sleep(pause)
+
+    def _pause(self, lasted_seconds: float, failures: int) -> float:
+        """A tick's length after a short connection, doubled with each that brought nothing; none after a long one."""
+        if lasted_seconds >= HEALTHY_SECONDS:
+            return 0.0
+        pause = min(MAX_PAUSE_SECONDS, self._settings.tick_seconds * 2.0 ** min(failures, 16))
+        return min(MAX_PAUSE_SECONDS, pause * self._random.uniform(1.0, 1.5))
+
+    def _request(self) -> tuple[str, dict[str, str]]:
+        """URL and headers; a new dict each time, since the library writes into it."""
+        streams = ",".join(metrics.STREAMS)
+        url = f"{self._settings.source.rstrip('/')}/v2/stream/{streams}"
+        headers = {"User-Agent": self._settings.user_agent, "Accept-Encoding": "identity"}
+        if last := self._cursor.last_event_id():
+            headers["Last-Event-ID"] = last
+        else:
+            url += "?" + urlencode({"since": rfc3339(self._begin_ms)})
+        return url, headers
+
+    def _read(self, data: bytes, *, utf8: bool) -> Event | InvalidEvent:
+        """The event, or what is wrong with it. Raises `_End` if it may have been torn."""
+        read = _decode(data, utf8=utf8)
+        if not isinstance(read, InvalidEvent) or read.reason not in MAYBE_TORN:
+            return read
+        if self._suspects.add(hashlib.sha256(data).hexdigest()):
+            raise _End(reason="garbage", detail=str(read))
+        return read
+
+
+def _decode(data: bytes, *, utf8: bool) -> Event | InvalidEvent:
+    if len(data) > MAX_MESSAGE_BYTES:
+        return InvalidEvent(SetAside.TOO_LARGE, f"{len(data)} bytes; we carry {MAX_MESSAGE_BYTES}")
+    if not utf8:
+        return InvalidEvent(SetAside.NOT_UTF8, "the data line is not UTF-8")
+    try:
+        return decode_event(data)
+    except InvalidEvent as problem:
+        return problem
+
+
+class _Connection:
+    """One connection, from request to end."""
+
+    def __init__(self, subscription: Subscription, put: Put) -> None:
+        self._of = subscription
+        self._put = put
+        self._begun: set[str] = set()
+        self._named = False
+        self.opened = False
+        self.messages = 0
+
+    async def run(self) -> _End:
+        limit = asyncio.timeout(MAX_AGE_SECONDS)
+        try:
+            async with limit:
+                await self._follow()
+        except _End as end:
+            return end
+        except aiohttp.ClientResponseError as exc:
+            after = retry_after_seconds(exc.headers and exc.headers.get("Retry-After"), datetime.now(UTC))
+            return _End(reason="refused", detail=f"{exc.status} {exc.message}", retry_after=after)
+        except ConnectionAbortedError as exc:
+            # The library's word for a status or a content type that is no event stream.
+            return _End(reason="garbage", detail=str(exc))
+        except TimeoutError as exc:
+            reason = "age" if limit.expired() else "idle" if self.opened else "refused"
+            return _End(reason=reason, detail=str(exc))
+        except (aiohttp.ClientError, OSError) as exc:
+            return _End(reason="cut" if self.opened else "refused", detail=repr(exc))
+        except (HttpProcessingError, ValueError) as exc:
+            # A line beyond what we read, by the names that two versions of aiohttp have for it.
+            log.error("the source sends what we cannot read, and we stay before it: %.200r", exc)  # noqa: TRY400
+            return _End(reason="garbage", detail=f"{exc!r:.200}")
+        return _End(reason="end")
+
+    async def _follow(self) -> None:
+        url, headers = self._of._request()
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_SECONDS, sock_read=self._of._settings.idle_seconds
+        )
+        async with AsyncExitStack() as stack:
+            session = await stack.enter_async_context(
+                aiohttp.ClientSession(timeout=timeout, read_bufsize=READ_BUFFER_BYTES)
+            )
+            source: Any = _Source(
+                url,
+                session=session,
+                max_connect_retry=0,
+                headers=headers,
+                raise_for_status=True,
+                allow_redirects=False,
+                on_error=lambda: _ended(source),
+            )
+            await stack.enter_async_context(source)
+            self.opened = True
+            await self._put(Opened(at_ms=now_ms()))
+            async for sse_id, data, utf8 in _frames(source):
+                await self._message(sse_id, data, utf8=utf8)
+
+    async def _message(self, sse_id: str, data: bytes, *, utf8: bool) -> None:
+        at_ms = now_ms()
+        cursor = self._of._cursor
+        read = self._of._read(data, utf8=utf8)
+        meta = lenient_meta(data) if isinstance(read, InvalidEvent) else read.meta
+        if meta is not None and meta.topic not in self._begun:
+            self._begun.add(meta.topic)
+            if not cursor.agrees(meta):
+                cursor.forget_offsets()
+                raise _End(reason="rewind", detail=f"{meta.topic} goes on at offset {meta.offset}: another cluster's")
+        if not self._named and (topics := topics_of_id(sse_id)):
+            self._named = True
+            new = cursor.name(topics, self._of._begin_ms)
+            await self._put(Named(topics=tuple(topic for topic, _ in topics), new=new))
+        await self._put(Message(data=data, at_ms=at_ms, meta=meta, read=read))
+        self.messages += 1
+        if meta is not None:
+            cursor.move(meta, at_ms)
+
+
+class _Source(EventSource):  # type: ignore[misc]  # the library has no types
+    """Bounds an event of many data lines, which the library would gather without end."""
+
+    def _process_field(self, field_name: str, field_value: str) -> None:
+        if len(self._event_data) + len(field_value) > MAX_EVENT_BYTES:
+            raise _End(reason="garbage", detail=f"an event of more than {MAX_EVENT_BYTES} characters")
+        super()._process_field(field_name, field_value)
+
+
+def _ended(source: Any) -> None:
+    """Called by the library at the end of the response, before it would wait and reconnect by itself."""
+    if source.ready_state == READY_STATE_CONNECTING:
+        raise _End(reason="end")
+
+
+async def _frames(source: Any) -> AsyncIterator[tuple[str, bytes, bool]]:
+    """(SSE id, data, whether it is UTF-8) of each message. Raises `_End` at an `error` event."""
+    while True:
+        try:
+            frame = await anext(source)
+        except StopAsyncIteration:
+            return
+        except UnicodeDecodeError as exc:
+            # The line was read; the library can go on behind it.
+            line = exc.object
+            if not line.endswith(b"\n"):
+                raise _End(reason="cut", detail="in the middle of a character") from exc
+            if not line.startswith(b"data:"):
+                raise _End(reason="garbage", detail=f"a line that is not UTF-8: {line[:100]!r}") from exc
+            yield "", line[len(b"data:") :].strip(b" \r\n"), False
+            continue
+        if frame.type == "error":
+            raise _End(reason="error_event", detail=frame.data[:300])
+        yield frame.last_event_id, frame.data.encode(), True
+
+
+def retry_after_seconds(value: Any, now: datetime) -> float:
+    """The seconds that a `Retry-After` header asks for, at most 300; 0 where there is none or it makes no sense."""
+    if not isinstance(value, str):
+        return 0.0
+    try:
+        seconds = (
+            float(value)
+            if value.isascii() and value.strip().isdigit()
+            else (parsedate_to_datetime(value) - now).total_seconds()
+        )
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return min(MAX_RETRY_AFTER_SECONDS, max(0.0, seconds))
+
+
+def _say(end: _End, lasted: float, messages: int, pause: float) -> None:
+    normal = end.reason in {"age", "end"} and lasted >= HEALTHY_SECONDS
+    log.log(
+        logging.INFO if normal else logging.WARNING,
+        "connection %s after %.0f s and %d messages%s; again in %.1f s",
+        end.reason,
+        lasted,
+        messages,
+        f" ({end.detail})" if end.detail else "",
+        pause,
+    )
