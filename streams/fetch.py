@@ -1,0 +1,331 @@
+"""The fetch step: for each edit in `source` its text and its parent's in `content`, or why there is none.
+
+At least once: answers come out of order, what is committed is the low-water mark of each partition, and a repeat has
+the same key. It decides nothing: what to ask is the batcher's, what an answer means is `patience`'s.
+
+    source ──► read ──► batcher ──► dispatch ──► ask (3 at once) ──► outbox ──► content, deadletter
+                                       ▲                                │
+                                     budget                  acked ──► low water ──► committed offset
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Awaitable, Iterable
+from dataclasses import replace
+from typing import Any
+
+from aiokafka.errors import KafkaError
+
+from processors.answers import Answers
+from processors.batcher import Batch, Batcher, Job
+from processors.held import HeldTexts
+from processors.patience import Patience, answer_without_asking, close, endure, hear
+from schemas.content import Content, Text, encode_content
+from schemas.deadletter import DeadLetter
+from schemas.event import EDIT_KINDS, Event, InvalidEvent, PageChange, VisibilityChange, decode_event
+from schemas.log import KIND_EVENT
+from schemas.reasons import Answer, SetAside, Step
+from streams import metrics
+from streams.content_api import CONNECTIONS, Budget, ContentApi, Trouble, UnknownSite
+from streams.kafka import Out, RecordTooLarge, header, letter_out, quiet_client_logs
+from streams.out_of_order import OutOfOrder, Ticket
+from streams.outbox import Outbox
+from streams.settings import Settings
+from streams.topics import Topics, limits
+
+# Above this nothing more is read: an event that waits takes about 10 kB.
+MAX_IN_FLIGHT = 2000
+# Above this nothing more is asked: the broker does not take what we have.
+MAX_OUTBOX_BYTES = 64_000_000
+COMMIT_SECONDS = 1.0
+# A stop has 10 s in all: for requests under way, for what the broker has to confirm, for each of the rest.
+ASK_SECONDS = 5.0
+DRAIN_SECONDS = 1.5
+CLOSE_SECONDS = 1.0
+
+# Answers that somebody should look at, beside the record that says so.
+LETTERS = {Answer.SHA1_MISMATCH: SetAside.SHA1_MISMATCH, Answer.UNAVAILABLE: SetAside.CONTENT_UNAVAILABLE}
+
+NOTHING = Answers(found={}, missing=frozenset())
+
+log = logging.getLogger("sluice.fetch")
+
+
+async def run(settings: Settings, stop: asyncio.Event) -> None:
+    """Fetch until `stop` is set, then finish within 10 s.
+
+    Raises `InvalidSetting`, and a `KafkaError` that no retry can repair.
+    """
+    quiet_client_logs()
+    async with ContentApi(settings) as api:
+        await Fetch(settings, api).run(stop)
+
+
+class Fetch:
+    """One worker: the records of its partitions, the requests under way, and what they share."""
+
+    def __init__(self, settings: Settings, api: ContentApi) -> None:
+        self._settings = settings
+        self._topics = Topics(settings)
+        self._api = api
+        self._budget = Budget(settings.requests_per_minute)
+        self._batcher = Batcher(linger_seconds=settings.linger_seconds)
+        self._patience = Patience(
+            replica_lag_seconds=settings.replica_lag_seconds, give_up_seconds=settings.give_up_seconds
+        )
+        self._held = HeldTexts()
+        self._outbox = Outbox(settings, Step.FETCH, limits(self._topics.table()))
+        self._log = OutOfOrder(
+            settings, self._topics.source, Step.FETCH, max_in_flight=MAX_IN_FLIGHT, on_lost=self._drop_what_is_void
+        )
+        self._asks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._newest_ms = 0
+        self._broken: BaseException | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """See `run` of this module."""
+        try:
+            await self._log.start()
+            await self._until(stop)
+        finally:
+            await _bounded(self._log.stop(), CLOSE_SECONDS)
+            await self._outbox.close()
+
+    async def _until(self, stop: asyncio.Event) -> None:
+        reading = asyncio.create_task(self._read(stop))
+        dispatching = asyncio.create_task(self._dispatch())
+        others = [asyncio.create_task(work) for work in (self._outbox.run(), self._keep_committing())]
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            # Of these only `stopped` ends by itself; what else does has failed.
+            await asyncio.wait({reading, dispatching, *others, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (reading, dispatching, *others):
+                if task.done():
+                    task.result()
+            dispatching.cancel()
+            await asyncio.wait({reading, dispatching, *self._asks}, timeout=ASK_SECONDS)
+            await _bounded(self._outbox.drained(), DRAIN_SECONDS)
+            await _bounded(self._log.commit(), CLOSE_SECONDS)
+        finally:
+            await _end([reading, dispatching, *others, stopped, *self._asks])
+
+    # Reading
+
+    async def _read(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            for ticket in await self._log.read():
+                self._take(ticket)
+            self._budget.share = self._log.share
+            self._wake.set()
+
+    def _take(self, ticket: Ticket) -> None:
+        metrics.RECORDS.labels(Step.FETCH, "in").inc()
+        payload = ticket.record.value
+        if header(ticket.record, "kind") != KIND_EVENT or payload is None:
+            ticket.done()
+            return
+        try:
+            event = decode_event(payload)
+        except InvalidEvent as exc:
+            self._put(ticket, self._letter(ticket, SetAside.WRONG_RECORD, str(exc)))
+            return
+        self._forget_what_was_hidden(event)
+        if isinstance(event, PageChange) and event.kind in EDIT_KINDS:
+            self._begin(Job(event=event, origin=ticket))
+        else:
+            ticket.done()
+
+    def _forget_what_was_hidden(self, event: Event) -> None:
+        match event:
+            case VisibilityChange():
+                hidden = not event.visibility.text
+            case PageChange():
+                hidden = event.kind == "delete" or not event.content_visible
+            case _:
+                return
+        if hidden:
+            self._held.forget(event.wiki, event.rev_id)
+
+    def _begin(self, job: Job) -> None:
+        known = answer_without_asking(job.event)
+        try:
+            self._api.url(job.site)
+        except UnknownSite as exc:
+            known, job.trouble = known or Answer.UNAVAILABLE, str(exc)
+        if job.event.rev_id <= 0:
+            job.trouble = f"{job.event.rev_id} is no revision that can be asked for"
+        if known is None:
+            self._batcher.add(job, time.monotonic())
+            return
+        close(job, known, Answer.NOT_ASKED)
+        self._settle(job, source="")
+
+    # Asking
+
+    async def _dispatch(self) -> None:
+        while True:
+            if self._broken is not None:
+                raise self._broken
+            self._wake.clear()
+            wait = self._batcher.due_at(time.monotonic()) - time.monotonic()
+            connections = max(1, round(CONNECTIONS * self._budget.share))
+            if wait <= 0 and len(self._asks) < connections and self._outbox.size_bytes < MAX_OUTBOX_BYTES:
+                await self._budget.take()
+                # As late as can be: while we waited for the budget the batch grew.
+                if (batch := self._batcher.take(time.monotonic())) is not None:
+                    self._start(batch)
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), min(wait, 60.0) if wait > 0 else 60.0)
+
+    def _start(self, batch: Batch) -> None:
+        for job in batch.jobs:
+            if job.wants_parent:
+                job.parent = self._held.get(job.event.wiki, job.event.parent_id)
+        ask = asyncio.create_task(self._ask(batch))
+        self._asks.add(ask)
+        ask.add_done_callback(self._asked)
+
+    def _asked(self, ask: asyncio.Task[None]) -> None:
+        self._asks.discard(ask)
+        self._wake.set()
+        if not ask.cancelled() and (error := ask.exception()) is not None:
+            self._broken = error
+
+    async def _ask(self, batch: Batch) -> None:
+        try:
+            with metrics.STEP_SECONDS.labels(Step.FETCH).time():
+                answers = await self._api.ask(batch.site, batch.ids) if batch.ids else NOTHING
+        except Trouble as trouble:
+            metrics.CONTENT_REQUESTS.labels(trouble.outcome).inc()
+            log.info("fetch: %s: %s", batch.site[0], trouble)
+            self._endure(batch, trouble)
+        else:
+            metrics.CONTENT_REQUESTS.labels("ok").inc()
+            self._hear(batch, answers)
+
+    def _hear(self, batch: Batch, answers: Answers) -> None:
+        self._batcher.succeeded(batch)
+        for job in filter(self._is_ours, batch.jobs):
+            age_seconds = time.time() - job.event.meta.at_ms / 1000
+            wait = hear(job, answers, now=time.monotonic(), age_seconds=age_seconds, patience=self._patience)
+            self._go_on(job, wait)
+
+    def _endure(self, batch: Batch, trouble: Trouble) -> None:
+        now = time.monotonic()
+        jitter = random.random()  # noqa: S311 - so that workers do not come back at once
+        self._batcher.failed(batch, now, jitter=jitter, retry_after_seconds=trouble.retry_after_seconds)
+        for job in filter(self._is_ours, batch.jobs):
+            wait = endure(job, str(trouble), may_be_cause=trouble.may_be_cause, now=now, patience=self._patience)
+            self._go_on(job, wait)
+
+    def _go_on(self, job: Job, wait: float | None) -> None:
+        if wait is None:
+            self._settle(job, source=self._api.url(job.site))
+        elif wait > 0:
+            self._batcher.park(job, time.monotonic() + wait)
+        else:
+            self._batcher.again(job)
+
+    # Writing
+
+    def _settle(self, job: Job, *, source: str) -> None:
+        event, ticket, revision = job.event, job.origin, job.revision
+        if revision is None:
+            raise RuntimeError(f"{ticket.origin} is settled without an answer")
+        self._held.hold(event.wiki, revision)
+        content = Content(
+            wiki=event.wiki,
+            page_id=event.page_id,
+            rev_id=event.rev_id,
+            event=ticket.record.value or b"",
+            revision=revision,
+            parent=job.parent,
+            source=source,
+        )
+        letters = []
+        if (reason := LETTERS.get(revision.answer)) is not None:
+            letters.append(self._letter(ticket, reason, job.trouble))
+        try:
+            self._put(ticket, self._record(ticket, content), *letters, answered=(event, revision))
+        except RecordTooLarge as exc:
+            self._settle_too_large(content, ticket, event, str(exc))
+
+    def _settle_too_large(self, content: Content, ticket: Ticket, event: PageChange, why: str) -> None:
+        """The texts are within their bounds, but not as JSON with their event: leave them out, or all of it."""
+        revision = Text(rev_id=content.rev_id, answer=Answer.TOO_LARGE)
+        parent = None if content.parent is None else Text(rev_id=content.parent.rev_id, answer=Answer.TOO_LARGE)
+        without = replace(content, revision=revision, parent=parent)
+        try:
+            self._put(ticket, self._record(ticket, without), answered=(event, revision))
+        except RecordTooLarge:
+            self._put(ticket, self._letter(ticket, SetAside.TOO_LARGE, why), answered=(event, revision))
+
+    def _record(self, ticket: Ticket, content: Content) -> Out:
+        return Out(
+            topic=self._topics.content,
+            key=content.key,
+            value=encode_content(content),
+            partition=ticket.record.partition,
+            headers=[("offset", str(ticket.record.offset).encode())],
+        )
+
+    def _letter(self, ticket: Ticket, reason: SetAside, detail: str) -> Out:
+        log.debug("fetch: %s goes to the dead letters: %s: %s", ticket.origin, reason, detail[:300])
+        letter = DeadLetter(
+            step=Step.FETCH, reason=reason, detail=detail, origin=ticket.origin, payload=ticket.record.value or b""
+        )
+        return letter_out(self._topics.deadletter, letter)
+
+    def _put(self, ticket: Ticket, *outs: Out, answered: tuple[PageChange, Text] | None = None) -> None:
+        def done() -> None:
+            ticket.done()
+            self._wake.set()
+            self._count(outs)
+            if answered is not None:
+                event, revision = answered
+                metrics.CONTENT_ANSWERS.labels(revision.answer).inc()
+                self._newest_ms = max(self._newest_ms, event.meta.at_ms)
+                metrics.LAST_EVENT.labels(Step.FETCH).set(self._newest_ms / 1000)
+
+        self._outbox.put(outs, done)
+
+    def _count(self, outs: Iterable[Out]) -> None:
+        for out in outs:
+            if out.topic == self._topics.content:
+                metrics.RECORDS.labels(Step.FETCH, "out").inc()
+            else:
+                metrics.DEAD_LETTERS.labels(Step.FETCH, dict(out.headers)["reason"].decode()).inc()
+
+    async def _keep_committing(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_SECONDS)
+            self._log.measure()
+            await self._log.commit()
+
+    # Owning
+
+    def _drop_what_is_void(self) -> None:
+        self._batcher.drop(lambda job: not self._is_ours(job))
+
+    def _is_ours(self, job: Job) -> bool:
+        ticket: Ticket = job.origin
+        return self._log.is_ours(ticket)
+
+
+async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _bounded(work: Awaitable[Any], seconds: float) -> None:
+    with contextlib.suppress(TimeoutError, KafkaError):
+        await asyncio.wait_for(work, seconds)
