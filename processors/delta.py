@@ -33,10 +33,14 @@ _T = TypeVar("_T")
 Raw = tuple[str, str]
 
 
-def compare(old: str, new: str, namespaces: Namespaces) -> Delta:
-    """The difference between a revision's text and its parent's. Texts beyond `MAX_SIZE` are compared up to there."""
+def compare(old: str, new: str, namespaces: Namespaces, found: Scan | None = None) -> Delta:
+    """The difference between a revision's text and its parent's. Texts beyond `MAX_SIZE` are compared up to there.
+
+    found: the scan of `new`, where there is one: it is used if every section changed.
+    """
     before, after, sections = changed_sections(split(old[:MAX_SIZE]), split(new[:MAX_SIZE]))
-    was, now = scan(before, namespaces), scan(after, namespaces)
+    was = scan(before, namespaces)
+    now = found if found is not None and after == new else scan(after, namespaces)
     removed_words, added_words = _only(_words(was, namespaces), _words(now, namespaces))
     words_added, words_removed = added_words.total(), removed_words.total()
     types = _edit_types(_keys(was, before), _keys(now, after))

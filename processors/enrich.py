@@ -61,14 +61,14 @@ def enrich(content: Content) -> Enriched:
     event = decode_event(content.event)
     if not isinstance(event, PageChange):
         raise InvalidRecord(f"content of a {type(event).__name__}; a PageChange was expected")
-    page, page_absent = _content(content, event)
-    delta, delta_absent = _delta(content, page)
+    found, page_absent = _scan(content, event)
+    delta, delta_absent = _delta(content, found)
     return Enriched(
         wiki=content.wiki,
         page_id=content.page_id,
         rev_id=content.rev_id,
         change=_change(content, event),
-        content=page,
+        content=None if found is None else page_content(found),
         content_absent=page_absent,
         delta=delta,
         delta_absent=delta_absent,
@@ -76,13 +76,13 @@ def enrich(content: Content) -> Enriched:
     )
 
 
-def _content(content: Content, event: PageChange) -> tuple[PageContent | None, ContentAbsent | None]:
+def _scan(content: Content, event: PageChange) -> tuple[Scan | None, ContentAbsent | None]:
     text = content.revision.text
     if content.revision.answer is not Answer.TEXT or text is None:
         return None, ContentAbsent(content.revision.answer.value)
     if _model(content.revision, event) not in {"wikitext", None}:
         return None, ContentAbsent.MODEL
-    return page_content(scan(text, namespaces_of(content.wiki))), None
+    return scan(text, namespaces_of(content.wiki)), None
 
 
 def page_content(found: Scan) -> PageContent:
@@ -138,9 +138,9 @@ def _template_size(template: Template) -> int:
     return len(template.name) + values + sum(len(key) + len(value) + 8 for key, value in template.named.items())
 
 
-def _delta(content: Content, page: PageContent | None) -> tuple[Delta | None, DeltaAbsent | None]:
+def _delta(content: Content, found: Scan | None) -> tuple[Delta | None, DeltaAbsent | None]:
     text, parent = content.revision.text, content.parent
-    if page is None or text is None:
+    if found is None or text is None:
         return None, DeltaAbsent.NO_TEXT
     if parent is None:
         return None, DeltaAbsent.NO_PARENT
@@ -148,7 +148,7 @@ def _delta(content: Content, page: PageContent | None) -> tuple[Delta | None, De
         return None, DeltaAbsent(parent.answer.value)
     if parent.model not in {"wikitext", None}:
         return None, DeltaAbsent.MODEL
-    return bounded_delta(compare(parent.text, text, namespaces_of(content.wiki))), None
+    return bounded_delta(compare(parent.text, text, namespaces_of(content.wiki), found)), None
 
 
 def bounded_delta(delta: Delta) -> Delta:

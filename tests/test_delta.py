@@ -1,0 +1,115 @@
+"""Comparing two revisions: edit types, what came and went, sections, words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from processors.delta import compare, split
+from processors.namespaces import namespaces_of
+from processors.scan import scan
+from schemas.enriched import Delta, Difference
+
+PAIRS = Path(__file__).parents[2] / "shared" / "data" / "pages" / "pairs"
+
+
+def between(old: str, new: str, wiki: str = "enwiki") -> Delta:
+    return compare(old, new, namespaces_of(wiki))
+
+
+def test_equal_texts_have_an_empty_delta() -> None:
+    delta = between("a [[b]]\n== c ==\nd", "a [[b]]\n== c ==\nd")
+    assert (delta.edit_types, delta.words_added, delta.words_removed, delta.byte_delta) == ({}, 0, 0, 0)
+    assert delta.links == Difference()
+
+
+def test_a_new_link_is_an_insert_and_another_text_of_it_a_change() -> None:
+    assert between("a [[b]].", "a [[b]] [[c]].").edit_types["Wikilink"] == {"insert": 1}
+    assert between("a [[b]].", "a [[b|x]].").edit_types["Wikilink"] == {"change": 1}
+    assert between("a [[b]].", "a.").edit_types["Wikilink"] == {"remove": 1}
+
+
+def test_a_template_whose_parameter_changed_is_a_change_and_no_template_came_or_went() -> None:
+    delta = between("{{cite|title=A}} x", "{{cite|title=B}} x")
+    assert delta.edit_types == {"Section": {"change": 1}, "Template": {"change": 1}}
+    assert delta.templates == Difference()
+
+
+def test_every_kind_has_its_word() -> None:
+    new = (
+        "[[a]] [[Category:B]] [[File:c.jpg]] {{d}} <ref>e</ref> [http://f.org] <!-- g -->\n"
+        "{|\n|h\n|}\n<gallery>\nFile:i.jpg\n</gallery>\n== j ==\n"
+    )
+    assert between("", new).edit_types == {
+        "Category": {"insert": 1}, "Comment": {"insert": 1}, "ExternalLink": {"insert": 1}, "Gallery": {"insert": 1},
+        "Heading": {"insert": 1}, "Media": {"insert": 2}, "Reference": {"insert": 1}, "Table": {"insert": 1},
+        "Section": {"change": 1, "insert": 1}, "Template": {"insert": 1}, "Wikilink": {"insert": 1},
+        "Word": {"insert": 1},
+    }  # fmt: skip
+
+
+def test_titles_that_came_and_went_are_named_as_often_as_they_did() -> None:
+    delta = between("[[Category:A]] {{x}} [[b]] [[b]]", "[[Category:C]] {{y}}{{y}} <ref>r</ref>")
+    assert delta.categories == Difference(added=("C",), removed=("A",))
+    assert delta.templates == Difference(added=("Y", "Y"), removed=("X",))
+    assert delta.links == Difference(removed=("B", "B"))
+    assert delta.references == Difference(added=("r",))
+
+
+def test_sections_are_inserted_removed_or_changed_by_their_titles() -> None:
+    delta = between("lead\n== a ==\n1\n== b ==\n2\n== c ==\n3", "lead\n== a ==\nx\n== d ==\n2\n== c ==\n3")
+    touched = delta.sections
+    assert (touched.inserted, touched.removed, touched.changed) == (("d",), ("b",), ("a",))
+
+
+def test_a_section_that_only_moved_is_unchanged() -> None:
+    delta = between("\n== a ==\n[[x]]\n== b ==\n{{y}}\n", "\n== b ==\n{{y}}\n== a ==\n[[x]]\n")
+    assert delta.edit_types == {}
+
+
+def test_words_are_counted_in_the_plain_text() -> None:
+    delta = between("Loch Ness is deep. {{a|not these}}", "Loch Ness is very, very dark. {{a|nor those words}}")
+    assert (delta.words_added, delta.words_removed) == (3, 1)
+    assert delta.edit_types["Word"] == {"change": 1, "insert": 2}
+
+
+def test_where_words_are_not_spaced_characters_are_counted() -> None:
+    delta = between("柏林是德国首都。", "柏林是德国的首都。", "zhwiki")
+    assert (delta.words_added, delta.words_removed) == (1, 0)
+
+
+def test_marks_of_vowels_do_not_cut_a_word() -> None:
+    assert between("", "बर्लिन जर्मनी", "hiwiki").words_added == 2
+
+
+def test_bytes_are_those_of_utf_8() -> None:
+    assert between("a", "ä€").byte_delta == 4
+
+
+def test_only_sections_that_changed_are_looked_at() -> None:
+    unchanged = "\n== far ==\n" + "[[x]] {{y}} " * 50
+    assert between("a" + unchanged, "b" + unchanged).edit_types == {"Section": {"change": 1}, "Word": {"change": 1}}
+
+
+def test_split_and_join_give_the_text_back() -> None:
+    text = "lead\n== a == <!-- c -->\n1\n=b=\n== not\n===c===\n\n"
+    sections = split(text)
+    assert "".join(section for _, section in sections) == text
+    assert [title for title, _ in sections] == ["", "a", "b", "c"]
+
+
+@pytest.mark.parametrize("wiki", ["aawiki", "enwiki", "commonswiki", "simplewiki"])
+def test_real_edits_add_up(wiki: str) -> None:
+    if not PAIRS.is_dir():
+        pytest.skip("the shared pairs of revisions are not here")
+    for path in sorted(PAIRS.glob(f"{wiki}__*.json"))[:40]:
+        old, new = (Path(f"{path}"[:-5] + side).read_text("utf-8") for side in (".old.txt", ".new.txt"))
+        delta, namespaces = between(old, new, wiki), namespaces_of(wiki)
+        was, now = scan(old, namespaces), scan(new, namespaces)
+        for kind in ("links", "categories", "templates", "references"):
+            difference = getattr(delta, kind)
+            grown = len(getattr(now, kind)) - len(getattr(was, kind))
+            assert len(difference.added) - len(difference.removed) == grown, (path.stem, kind)
+        assert delta.byte_delta == len(new.encode()) - len(old.encode())
+        assert bool(delta.edit_types) == (old != new)
