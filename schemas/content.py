@@ -17,8 +17,9 @@ from schemas.reasons import Answer
 class Text:
     """What the content API answered for one revision.
 
-    text is present exactly if answer is `TEXT`; sha1 is base-36, 31 digits, of the text in UTF-8.
-    tags are the revision's change tags at that moment.
+    text is present exactly if answer is `TEXT`; sha1 is base-36, 31 digits, of the text in UTF-8; where the answer is
+    `SHA1_MISMATCH`, of what came instead. tags are the revision's change tags at that moment. A parent is `NOT_ASKED`
+    where the revision was not asked for either.
     """
 
     rev_id: int
@@ -31,9 +32,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """One record. event: the page_change event that asked for it, bytes unchanged.
+    """One record. event: the page_change event that asked for it, as it came.
 
-    parent is absent when the revision has none. source: base URL of the API that answered; "" where none was asked.
+    The record holds the event as JSON: decoded again it has the same value, but spaces and escapes may differ.
+    parent is absent when the revision has none. source: base URL of the API that was asked; "" where none was.
     """
 
     wiki: str

@@ -93,6 +93,7 @@ def test_a_hidden_text_is_an_answer_whatever_else_the_api_gives() -> None:
     server.hide(9)
     hidden = read_answers(api(server.revisions[9]["revision"]), [9]).found[9]
     assert judge(hidden, sha1_base36(SOME)).answer is Answer.HIDDEN
+    assert found(9, slot={"texthidden": True}).text is None
     leaking = judge(found(9, slot={"texthidden": True}), sha1_base36(SOME))
     assert (leaking.answer, leaking.text) == (Answer.HIDDEN, None)
 

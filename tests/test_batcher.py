@@ -112,7 +112,7 @@ def test_retry_after_is_honoured_but_not_for_ever() -> None:
 
 
 def test_after_a_failure_one_request_at_a_time_tries_whether_the_wiki_is_back() -> None:
-    made = batcher(*(job(n) for n in range(1, 120)))
+    made = batcher(*(job(n) for n in range(1, 220)))
     first, second = taken(made, 2.0), taken(made, 2.0)
     made.failed(first, 2.0, jitter=1.0, retry_after_seconds=None)
     made.failed(second, 2.0, jitter=1.0, retry_after_seconds=None)
