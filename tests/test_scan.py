@@ -181,6 +181,17 @@ def test_an_external_link_within_a_reference_within_a_file_is_found() -> None:
     assert [m.caption for m in found.media] == ["x", "d"]
 
 
+def test_two_brackets_behind_a_url_close_the_link_around_it() -> None:
+    found = read("[[a|[http://b.org c]] d]")
+    assert found.links == (Link(title="A", text="[http://b.org c"),)
+    assert found.external_links == (ExternalLink(url="http://b.org"),)
+
+
+def test_a_bare_url_ends_before_quotes_and_angle_brackets() -> None:
+    urls = [link.url for link in read("''http://a.org'' http://b.org&lt;/ref&gt; http://c.org).").external_links]
+    assert urls == ["http://a.org", "http://b.org", "http://c.org"]
+
+
 def test_external_links_have_text_or_none() -> None:
     assert read(
         "[https://a.org ''an'' [[x]]] [//b.org] [mailto:c@d.org mail] see https://e.org, ok"
@@ -217,6 +228,10 @@ def test_sections_have_level_title_and_their_place_in_the_plain_text() -> None:
 def test_what_only_looks_like_a_heading_is_none() -> None:
     text = "<nowiki>\n== a ==\n</nowiki>\n<!--\n== b ==\n-->\n == c ==\n== d\n{{e|\n==\n}}"
     assert [s.title for s in read(text).sections] == [""]
+
+
+def test_a_heading_in_a_value_of_a_template_is_no_section() -> None:
+    assert [s.title for s in read("{{a|b=\n== c ==\n}}\n== d ==").sections] == ["", "d"]
 
 
 def test_plain_text_keeps_what_readers_read() -> None:
@@ -340,6 +355,7 @@ def test_no_hostile_page_of_200_kb_stalls_the_scanner() -> None:
 
 def test_a_page_beyond_a_bound_says_which() -> None:
     assert read("{{a|" * 150 + "}}" * 150).degraded == (Degraded.DEPTH,)
+    assert read("{" * 300 + "}" * 300).degraded == (Degraded.DEPTH,)
     assert read("x" * (MAX_SIZE + 1)).degraded == (Degraded.SIZE,)
     assert read("{{a|" + "x" * 150_000 + "}}").degraded == (Degraded.RAW,)
     assert read("{{a|b}}").degraded == ()
