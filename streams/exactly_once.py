@@ -35,6 +35,7 @@ from streams.kafka import (
     Out,
     RecordTooLarge,
     check_size,
+    close_consumer,
     close_producer,
     consumer,
     letter_out,
@@ -48,7 +49,6 @@ POLL_MS = 300
 RETRY_SECONDS = 1.0
 # A stop has 10 s in all: for the transaction that runs, then for the clients.
 FINISH_SECONDS = 5.0
-CLOSE_SECONDS = 2.0
 # Rebuilding a large state may take longer than the client's 5 minutes between two polls.
 MAX_POLL_INTERVAL_MS = 1_800_000
 
@@ -298,8 +298,7 @@ class ExactlyOnce:
     async def _close(self) -> None:
         async with self._lock:
             await self._drop(list(self._producers))
-        with contextlib.suppress(KafkaError, TimeoutError):
-            await asyncio.wait_for(self._consumer.stop(), CLOSE_SECONDS)
+        await close_consumer(self._consumer)
 
     def _assigned(self) -> list[int]:
         if self._partitions is not None:

@@ -74,8 +74,8 @@ async def read_all(settings: Settings, topic: str) -> list[Any]:
 async def produce(settings: Settings, outs: Iterable[Out]) -> None:
     """Write records, in order per partition; returns when the broker has them."""
     sender = producer(settings)
-    await sender.start()
     try:
+        await sender.start()
         bounds = limits(Topics(settings).table())
         for future in [await send(sender, out, bounds) for out in outs]:
             await future
