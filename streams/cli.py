@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(commands, "demo", _demo, "the whole line on a world made up here: no network, no configuration")
     command.add_argument("--random-state", type=int, default=1, help="which world (default: 1)")
-    command.add_argument("--seconds", type=float, default=30, help="how long the world is edited (default: 30)")
+    command.add_argument("--seconds", type=float, default=20, help="how long the world is edited (default: 20)")
     command.add_argument("--rate", type=float, default=6, help="edits per second (default: 6)")
 
     command = _command(commands, "run", _run, "the whole line against the live source, with its own broker")
@@ -104,10 +104,10 @@ def _demo(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     settings = _narrowed(arguments, Settings.from_env(env)).with_(assign="all")
-    if run.is_live(settings):
-        settings = _with_contact(settings)
     if not asyncio.run(run.can_reach(settings.source)):
         raise OSError(f"cannot reach {settings.source}; without a network, `make demo` shows the same line offline")
+    if run.is_live(settings):
+        settings = _with_contact(settings)
     if "SLUICE_KAFKA" in env:
         return _run_line(settings)
     folder = state_folder(settings, env) / "broker"

@@ -1,87 +1,63 @@
-"""What a watcher of the topics knows: counts per policy, the last verdicts, and which edits are still waiting."""
+"""What a watcher of the topics knows: where every edit stands under each policy, and the last verdicts in words."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from schemas.decision import Decision
-from schemas.reasons import State
+from schemas.reasons import SignalKind, State
 
-SHOWN = 200
+EditKey = tuple[str, int, int]  # wiki, revision, epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """One line of the picture. why: in words, for people."""
+    """A decision and, in words, why."""
 
-    policy: str
-    wiki: str
-    rev_id: int
     title: str
-    state: State
     why: str
     decision: Decision
 
 
 @dataclass(slots=True)
 class Tally:
-    """Fed with every decision in the order of the log; `titles` with every edit."""
+    """Fed with every decision in the order of the log. titles: (wiki, revision) → the page's title."""
 
-    policies: tuple[str, ...]
-    titles: dict[tuple[str, int], str] = field(default_factory=dict)
-    states: dict[tuple[str, str, int, int], State] = field(default_factory=dict)
-    last: deque[Verdict] = field(default_factory=lambda: deque(maxlen=SHOWN))
-    withheld: list[Verdict] = field(default_factory=list)
+    titles: Mapping[tuple[str, int], str]
+    ends: dict[str, dict[EditKey, State]] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
 
-    def heard(self, decisions: Iterable[Decision]) -> list[Verdict]:
+    def hear(self, decisions: Iterable[Decision]) -> list[Verdict]:
         """Take in decisions; returns them as verdicts."""
         made = []
         for decision in decisions:
-            self.states[decision.policy, decision.wiki, decision.rev_id, decision.epoch] = decision.state
-            verdict = Verdict(
-                policy=decision.policy,
-                wiki=decision.wiki,
-                rev_id=decision.rev_id,
-                title=self.titles.get((decision.wiki, decision.page_id), "?"),
-                state=decision.state,
-                why=why(decision),
-                decision=decision,
-            )
-            self.last.append(verdict)
-            if decision.state is State.WITHHELD:
-                self.withheld.append(verdict)
-            made.append(verdict)
+            edit = (decision.wiki, decision.rev_id, decision.epoch)
+            self.ends.setdefault(decision.policy, {})[edit] = decision.state
+            title = self.titles.get((decision.wiki, decision.rev_id), "?")
+            made.append(Verdict(title=title, why=why(decision), decision=decision))
+        self.verdicts += made
         return made
 
     def counts(self, policy: str) -> Mapping[State, int]:
-        """How many edits are in each state under a policy; an edit that is out and back counts as retracted."""
-        return Counter(state for (name, *_), state in self.states.items() if name == policy)
-
-    def ends(self, policy: str) -> dict[tuple[str, int, int], State]:
-        """(wiki, revision, epoch) → where it stands."""
-        return {edit: state for (name, *edit), state in self._tuples() if name == policy}  # type: ignore[misc]
-
-    def _tuples(self) -> Iterable[tuple[tuple[str, str, int, int], State]]:
-        return self.states.items()
+        """How many edits stand where; what is out and was taken back counts as retracted."""
+        return Counter(self.ends.get(policy, {}).values())
 
 
 def why(decision: Decision) -> str:
     """A decision's reason in a few words."""
     if decision.state is State.RELEASED:
-        if not decision.hold_ms:
-            return "at once"
-        return f"nothing against it for {decision.hold_ms / 1000:g} s"
-    if decision.state is State.SUPERSEDED:
-        return "undone by its own author" if decision.signals else f"rev {decision.superseded_by} took its place"
+        return f"nothing against it for {decision.hold_ms / 1000:g} s" if decision.hold_ms else "at once"
+    if not decision.signals:
+        return f"rev {decision.superseded_by} took its place"
     signal = decision.signals[-1]
-    after = (signal.at_ms - decision.start_ms) / 1000
     what = {
-        "identity_revert": f"reverted by rev {signal.by_rev_id}",
-        "declared_revert": f"reverted by rev {signal.by_rev_id}",
-        "reverted_tag": "tagged mw-reverted",
-        "page_delete": "page deleted",
-        "hide": "hidden",
+        SignalKind.IDENTITY_REVERT: f"reverted by rev {signal.by_rev_id}",
+        SignalKind.DECLARED_REVERT: f"reverted by rev {signal.by_rev_id}",
+        SignalKind.REVERTED_TAG: "tagged mw-reverted",
+        SignalKind.PAGE_DELETE: "page deleted",
+        SignalKind.HIDE: "hidden",
     }[signal.kind]
-    return f"{what} after {after:.0f} s"
+    own = ", own edit" if signal.by_self else ""
+    return f"{max(0, signal.at_ms - decision.start_ms) / 1000:.0f} s later {what}{own}"
