@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 FAULTS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test lint check bench soak lock clean
+.PHONY: help install demo run test lint check bench soak generate lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,10 +38,13 @@ lint: install ## Format, lint, types, import contracts
 check: lint test ## What CI runs; run it before every push
 
 bench: install ## Speed and memory, each against a named baseline of the same run
-	$(BIN)/python -m tests.bench
+	$(BIN)/python tests/bench.py
 
 soak: install ## What takes longer than the tests may: storms and wide random search
 	$(BIN)/python -m pytest -m soak
+
+generate: install ## Write what deploy/ repeats from the code: settings, metrics, topics, dashboard
+	$(BIN)/python -m deploy.generate
 
 lock: ## Write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \

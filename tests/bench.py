@@ -18,25 +18,30 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import line
 import mwparserfromhell
 import orjson
 
 from processors.namespaces import namespaces_of
 from processors.scan import scan
 from processors.shard import Shard
-from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, decode_event, rfc3339
+from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, decode_event, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, Tick, encode_policies, encode_tick
 from schemas.reasons import Step
 from streams import cluster
 from streams.broker import Broker
+from streams.eventstreams import SimulatedSource
 from streams.exactly_once import ExactlyOnce
-from streams.kafka import Out, consumer, producer, read_partition, send
+from streams.kafka import Out, consumer, producer, send
+from streams.run import run_steps
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics, limits
+from streams.world import build_world, play
 
 EPOCH = 1_800_000_000_000
 HOLDS = (0, 300, 3600)
-WORDS = "loch see ness water deep monster 湖 озеро stone bridge village year king river castle".split()
+WORDS = ("loch", "see", "ness", "water", "deep", "monster", "湖", "озеро", "stone", "bridge", "village", "year", "king")
 
 
 def main() -> int:
@@ -46,7 +51,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder), cache=cache_folder(os.environ)) as broker:
         settings = Settings(kafka=broker.bootstrap, partitions=3, assign="all", metrics_port=0)
         asyncio.run(exactly_once(settings.with_(topic_prefix="bench_loop")))
-        asyncio.run(line(settings.with_(topic_prefix="bench_line")))
+        asyncio.run(whole_line(settings.with_(topic_prefix="bench_line")))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{'peak memory of this process':<34}{peak:>9.0f} MB")
     return 0
@@ -99,7 +104,7 @@ def extract(text: str) -> None:
 
 
 def history(count: int) -> Iterator[tuple[bytes, bytes]]:
-    """Records of the log: `count` edits of count/10 pages, one a second each, a twentieth of them reverts, and ticks."""
+    """Records of the log: `count` edits of count/10 pages, a twentieth of them reverts, and ticks."""
     chooser = random.Random(7)
     texts: dict[int, list[str]] = {}
     for n in range(count):
@@ -139,7 +144,9 @@ def observe(count: int = 40_000) -> None:
     began = time.process_time()
     theirs_decided = dict_and_heap(log)
     theirs = time.process_time() - began
-    row(f"observe, {count:,} edits × 3 windows", count / ours, count / theirs, "/s", "dict and heap, no proof, no state")
+    row(
+        f"observe, {count:,} edits × 3 windows", count / ours, count / theirs, "/s", "dict and heap, no proof, no state"
+    )
     print(f"{'  decisions':<34}{ours_decided:>8,}    {theirs_decided:>8,}")
 
 
@@ -221,14 +228,16 @@ async def exactly_once(settings: Settings, count: int = 20_000) -> None:
     began = time.monotonic()
     await copy_at_least_once(settings, topics.content, topics.decisions, count)
     theirs = time.monotonic() - began
-    row(f"exactly-once loop, {count:,} × 1 KB", count / ours, count / theirs, "/s", "consume and produce, at least once")
+    row(
+        f"exactly-once loop, {count:,} × 1 KB", count / ours, count / theirs, "/s", "consume and produce, at least once"
+    )
 
 
 async def timed_until(run: Callable[[asyncio.Event], Awaitable[None]], done: Callable[[], bool]) -> float:
     stop = asyncio.Event()
     began = time.monotonic()
     task = asyncio.ensure_future(run(stop))
-    while not done() and not task.done():
+    while not done() and not task.done():  # noqa: ASYNC110 - looked at from outside, as a reader would
         await asyncio.sleep(0.02)
     took = time.monotonic() - began
     stop.set()
@@ -267,8 +276,52 @@ async def copy_at_least_once(settings: Settings, source: str, target: str, count
     await sender.stop()
 
 
-async def line(settings: Settings) -> None:
-    raise NotImplementedError
+async def whole_line(settings: Settings) -> None:
+    """All five steps on a made-up world as fast as they go, against carrying the same messages into one topic."""
+    world = build_world(1, seconds=120, rate=20)
+    source = SimulatedSource(world)
+    await source.start()
+    settings = settings.with_(
+        **line.HASTE | {"policies": (Policy(name="live", hold_seconds=0), Policy(name="fast", hold_seconds=10))},
+        source=source.url,
+        content=source.content,
+        since=rfc3339(world.begin_ms - 1000),
+    )
+    await cluster.create(settings)
+    await play(world, source, speed=0, after_seconds=120)
+    messages = sum(b'"canary"' not in message.data for message in source.messages)
+    stop = asyncio.Event()
+    began = time.monotonic()
+    steps = asyncio.create_task(run_steps(settings, list(Step), stop))
+    await line.settled(settings, world.end_ms + 100_000)
+    ours = time.monotonic() - began
+    stop.set()
+    await steps
+    began = time.monotonic()
+    await carry(settings, source.url, len(source.messages))
+    theirs = time.monotonic() - began
+    await source.stop()
+    row(
+        f"whole line, {messages:,} events", messages / ours, messages / theirs, "/s", "SSE into one topic, nothing else"
+    )
+
+
+async def carry(settings: Settings, url: str, count: int) -> None:
+    streams = ",".join((PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, RECENT_CHANGE))
+    sender = producer(settings)
+    await sender.start()
+    futures = []
+    async with (
+        aiohttp.ClientSession(read_bufsize=2**20) as session,
+        session.get(f"{url}/v2/stream/{streams}", params={"since": "0"}) as response,
+    ):
+        async for text in response.content:
+            if text.startswith(b"data: "):
+                futures.append(await sender.send(Topics(settings).deadletter, value=text[6:], key=b"x"))
+                if len(futures) == count:
+                    break
+    await asyncio.gather(*futures)
+    await sender.stop()
 
 
 if __name__ == "__main__":
