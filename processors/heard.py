@@ -86,7 +86,6 @@ class Heard:
         """A connection begins: nothing is known of what waits on it."""
         self._open = True
         self._young_since_ms = now_ms
-        self._last_message_ms = None
 
     def closed(self) -> None:
         self._open = False
@@ -106,7 +105,7 @@ class Heard:
         if not self._open or self._last_message_ms is None:
             return False
         span = self._limits.caught_up_ms
-        return now_ms - self._young_since_ms >= span and now_ms - self._last_message_ms <= span
+        return now_ms - self._young_since_ms >= span and now_ms - self._last_message_ms < span
 
     def until(self, now_ms: int, *, all_read: bool = True) -> dict[str, int]:
         """Stream → heard-until. It never goes back.

@@ -15,10 +15,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
 import pytest
+from aiokafka.errors import KafkaError
 from conftest import MakeSettings, produce, read_all, shared_data
 from sse_server import Fault, Served, SseServer, canaries, canary, page_change, recent_change, tags_change
 
@@ -584,3 +586,20 @@ async def test_a_broker_that_is_killed_and_comes_back_costs_neither_events_nor_t
     assert Counter(log.ids) == Counter(map(id_of, edits(300)))
     numbers = [decode_tick(r.value).number for r in log.ticks if r.partition == 0]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_a_transaction_of_which_one_record_is_refused_is_not_committed(at: Settings) -> None:
+    topic = Topics(at).source
+    writer = await source_log.SourceLog.open(at)
+    try:
+        writer._limits = {}  # as if the broker's limit were lower than the table says
+        big = Random(1).randbytes(22_000_000)
+        outs = [Out(topic=topic, key=b"a", value=value, partition=0) for value in (b"1", big, b"3")]
+        with pytest.raises(KafkaError):
+            await writer.commit(outs)
+    finally:
+        await writer.close()
+    second = await source_log.SourceLog.open(at)
+    await second.commit([Out(topic=topic, key=b"b", value=b"4", partition=0)])
+    await second.close()
+    assert [record.value for record in await read_all(at, topic)] == [b"4"]

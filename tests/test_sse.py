@@ -217,6 +217,13 @@ async def test_refusals_are_answered_with_growing_pauses_and_a_long_connection_w
     assert subscription._pause(61.0, 0) == 0.0
 
 
+async def test_a_server_that_brings_nothing_is_asked_ever_more_rarely(server: SseServer) -> None:
+    began = time.monotonic()
+    async with following(server, source="http://127.0.0.1:1", tick_seconds=0.01) as heard:
+        await heard.until(lambda: len(heard.ends) == 6)
+    assert time.monotonic() - began >= 0.01 * (2 + 4 + 8 + 16 + 32)
+
+
 async def test_an_unreachable_server_is_asked_again(server: SseServer) -> None:
     async with following(SseServer(), source="http://127.0.0.1:1") as heard:
         await heard.until(lambda: len(heard.ends) == 3)
