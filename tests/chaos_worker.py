@@ -58,15 +58,20 @@ class Copier:
         self.counts.pop(partition, None)
 
 
-def copy_loop(settings: Settings, handler: Any, *, inputs: Sequence[str] | None = None) -> ExactlyOnce:
-    """The loop that runs a `Copier`, or another handler, over the topics of `settings`."""
+def copy_loop(
+    settings: Settings, handler: Any, *, inputs: Sequence[str] | None = None, checked: bool = True
+) -> ExactlyOnce:
+    """The loop that runs a `Copier`, or another handler, over the topics of `settings`.
+
+    checked: whether it knows what its topics take; if not, the broker says so.
+    """
     topics = Topics(settings)
     return ExactlyOnce(
         settings,
         app=topics.group("copy"),
         step=Step.GATE,
         inputs=inputs or [topics.source],
-        limits=limits(topics.table()),
+        limits=limits(topics.table()) if checked else {},
         handler=handler,
         dead_letters=topics.deadletter,
         partitions=range(settings.partitions) if settings.assign == "all" else None,

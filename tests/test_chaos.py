@@ -107,8 +107,8 @@ async def storm(folder: Path, assign: str, random_state: int, faults: list[str])
     thawing: list[asyncio.Task[None]] = []
     try:
         async with feeding(settings) as sent:
-            workers.fill()
-            await output(settings, 1)
+            # Two that own everything by hand may fence each other at their start: then both end, and start again.
+            await output(settings, 1, workers)
             for fault in faults:
                 workers.fill()
                 if fault == "kill":
@@ -123,7 +123,6 @@ async def storm(folder: Path, assign: str, random_state: int, faults: list[str])
                 await asyncio.sleep(PACE_SECONDS)
         await asyncio.gather(*thawing)
         workers.count = 1
-        workers.fill()
         await output(settings, len(sent), workers)
         # Whoever still wakes up late must not add anything.
         for worker in workers.running:
@@ -140,12 +139,11 @@ async def thaw(worker: subprocess.Popen[bytes]) -> None:
     worker.send_signal(signal.SIGCONT)
 
 
-async def output(settings: Settings, count: int, workers: Workers | None = None) -> None:
+async def output(settings: Settings, count: int, workers: Workers) -> None:
     """Return when that many records have come out; workers that ended meanwhile are started again."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while len(await read_all(settings, Topics(settings).decisions)) < count:
-            if workers is not None:
-                workers.fill()
+            workers.fill()
             await asyncio.sleep(0.5)
 
 

@@ -198,6 +198,23 @@ async def test_of_two_that_own_the_same_partitions_the_newest_wins_and_nothing_i
 
 
 @kafka_needed
+async def test_a_send_that_the_broker_refuses_fails_its_whole_transaction(settings: Settings) -> None:
+    await produce(settings, numbered(settings, range(9)))
+    refused = os.urandom(5_000_000)
+    turns = iter([refused])
+
+    def rewrite(record: Any) -> list[Out]:
+        # The first time round one record is more than its topic takes, and only the broker knows.
+        value = next(turns, b"event")
+        return [Out(topic=Topics(settings).decisions, key=record.key, value=value, partition=record.partition)]
+
+    async with running(settings, Rewriting(settings, rewrite), checked=False) as task:
+        records = await until(settings, 9, task)
+    assert sorted(int(record.key) for record in records) == list(range(9))
+    assert {record.value for record in records} == {b"event"}
+
+
+@kafka_needed
 async def test_a_record_that_its_topic_would_reject_goes_to_the_dead_letters_and_the_rest_goes_on(
     settings: Settings,
 ) -> None:
