@@ -8,7 +8,9 @@ BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def base36(number: int) -> str:
-    """A SHA-1 as MediaWiki writes it: 31 base-36 digits, left padded."""
+    """A SHA-1 as MediaWiki writes it: 31 base-36 digits, left padded. Raises `ValueError` below 0."""
+    if number < 0:
+        raise ValueError(f"no digest: {number}")
     digits = []
     while number:
         number, digit = divmod(number, 36)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 import tempfile
@@ -46,6 +47,8 @@ REDRAW_SECONDS = 0.25
 
 def run_demo(*, random_state: int, seconds: float, rate: float, env: Mapping[str, str]) -> int:
     """Returns 0 if all that must hold of what came out holds, 130 if it was interrupted."""
+    # Its complaints of topics made a moment ago are no news here; what a step cannot repair it says itself.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console = Console(width=None if sys.stdout.isatty() else 80, highlight=False)
     console.print("[bold]sluice demo[/bold]: a real Kafka, a made-up Wikimedia, five steps, three windows")
     with tempfile.TemporaryDirectory(prefix="sluice-demo-") as folder:

@@ -59,6 +59,7 @@ class Publish:
         self._topics = Topics(settings)
         self._policies = frozenset(self._topics.policies)
         self._pages: dict[int, dict[PageKey, Delivery]] = {}
+        self._newest_ms = 0
         self.contents = Contents(settings, self._topics.enriched)
 
     async def own(self, partition: int) -> None:
@@ -96,6 +97,8 @@ class Publish:
         published = [out for out in outs if out.topic not in {self._topics.publish_state, self._topics.deadletter}]
         metrics.RECORDS.labels(Step.PUBLISH, "in").inc(len(records))
         metrics.RECORDS.labels(Step.PUBLISH, "out").inc(len(published))
+        if self._newest_ms > 0:
+            metrics.LAST_EVENT.labels(Step.PUBLISH).set(self._newest_ms / 1000)
         for out in outs:
             if out.topic == self._topics.deadletter:
                 metrics.DEAD_LETTERS.labels(Step.PUBLISH, dict(out.headers)["reason"].decode()).inc()
@@ -114,6 +117,7 @@ class Publish:
         decisions = decode_decisions(record.value)
         if not decisions:
             return set(), []
+        self._newest_ms = max(self._newest_ms, *(decision.decided_for_ms for decision in decisions))
         key = (decisions[0].wiki, decisions[0].page_id)
         page = pages.get(key) or Delivery(wiki=key[0], page_id=key[1])
         pages[key], emissions = decided(page, decisions, record.timestamp, self._policies)

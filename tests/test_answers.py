@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from processors import answers, patience
 from processors.answers import Answers, ApiError, Found, NotAnAnswer, judge, read_answers
 from processors.batcher import ALONE, Job
-from processors.digest import sha1_base36
+from processors.digest import sha1_base36, sha1_base36_from_hex
 from processors.held import HeldTexts
 from processors.patience import PARENT_TRIES, WAITS_SECONDS, Patience, endure, hear
 from schemas.content import Content, Text, decode_content, encode_content
@@ -85,6 +85,12 @@ def test_a_text_that_differs_from_the_event_or_from_the_apis_own_sha1_is_no_text
     own = found(9, slot={"sha1": hashlib.sha1(b"other").hexdigest()})
     assert judge(own, None).answer is Answer.SHA1_MISMATCH
     assert judge(own, sha1_base36(SOME)).answer is Answer.SHA1_MISMATCH
+
+
+@pytest.mark.parametrize("digest", ["-1", "no hex", ""])
+def test_what_is_no_digest_is_refused_and_never_looped_over(digest: str) -> None:
+    with pytest.raises(ValueError):
+        sha1_base36_from_hex(digest)
 
 
 def test_a_hidden_text_is_an_answer_whatever_else_the_api_gives() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema_rs
 import orjson
 import pytest
 
@@ -37,6 +41,10 @@ ENRICHED = {
     "delta": None,
     "delta_absent": "no_parent",
     "provenance": {"parser": "sluice/1"},
+}
+SCHEMAS = {
+    name: orjson.loads((Path(__file__).parents[1] / "schemas" / name / "1.0.0.json").read_bytes())
+    for name in ("enriched", "edit", "retraction")
 }
 
 
@@ -104,6 +112,36 @@ def test_a_retraction_names_what_it_takes_back_and_why_and_carries_no_content():
     assert record["integrity"]["reason"] == "suppressed"
     assert record["integrity"]["signals"]["heard"][0]["event_id"] == "event-2"
     assert not {"content", "change", "delta"} & set(record)
+
+
+def examples() -> dict[str, dict]:
+    """An edit and its retraction, made from the example of an enriched record."""
+    enriched = SCHEMAS["enriched"]["examples"][0]
+    change = enriched["change"]
+    decision = replace(
+        DECISION,
+        wiki=enriched["wiki"],
+        page_id=enriched["page_id"],
+        rev_id=change["revision"]["id"],
+        event_id=change["event_id"],
+    )
+    topic = "sluice.reviewed-fast.v1"
+    edit = release_record(decision, orjson.dumps(enriched), topic=topic, released_at_ms=1_800_000_361_000)
+    hide = Signal(kind=SignalKind.HIDE, event_id="7d0b2d0e-6f0a-4b8e-9d0a-5f2a1c3b4d5e", at_ms=1_800_000_400_000)
+    bad = replace(decision, state=State.RETRACTED, reason=Bar.SUPPRESSED, signals=(hide,))
+    retraction = retract_record(bad, topic=topic, released_at_ms=1_800_000_401_000)
+    return {"edit": orjson.loads(edit), "retraction": orjson.loads(retraction)}
+
+
+@pytest.mark.parametrize("name", ["edit", "retraction"])
+def test_the_example_of_each_schema_is_what_publish_writes_and_is_valid(name):
+    registry = jsonschema_rs.Registry([(schema["$id"], schema) for schema in SCHEMAS.values()])
+    validator = jsonschema_rs.validator_for(SCHEMAS[name], registry=registry, validate_formats=True)
+    example = examples()[name]
+    validator.validate(example)
+    assert SCHEMAS[name]["examples"] == [example]
+    assert not validator.is_valid({**example, "surprise": 1})
+    assert not validator.is_valid({key: value for key, value in example.items() if key != "integrity"})
 
 
 @pytest.mark.parametrize("enriched", [b"{", b"[]", b"{}", b'{"change": {}}'])

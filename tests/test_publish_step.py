@@ -14,7 +14,7 @@ from schemas.content import record_key
 from schemas.decision import Decision, encode_decisions
 from schemas.log import Policy
 from schemas.reasons import Bar, State
-from streams import publish
+from streams import metrics, publish
 from streams.kafka import Out, header
 from streams.settings import Settings
 from streams.topics import Topics
@@ -94,6 +94,8 @@ async def test_a_release_goes_out_with_its_content_whichever_came_first(settings
     assert [orjson.loads(record.value)["content"]["abstract"] for record in edits] == ["text 1", "text 2"]
     pages = await read_all(settings, topics.pages("live"))
     assert [record.key for record in pages] == [b"enwiki:7", b"enwiki:7"]
+    newest = metrics.REGISTRY.get_sample_value("sluice_last_event_timestamp_seconds", {"step": "publish"})
+    assert newest == decision(2, State.RELEASED).decided_for_ms / 1000
 
 
 async def test_content_that_left_memory_is_read_again_from_its_topic(settings, monkeypatch):
