@@ -157,11 +157,16 @@ class Processes:
         self._folder = folder
         self.running: dict[Step, subprocess.Popen[bytes]] = {}
 
-    def start(self, step: Step) -> None:
+    def start(self, step: Step, failpoint: str = "") -> None:
+        """failpoint: `name:n`, where the process kills itself on its n-th pass."""
         command = [sys.executable, "-m", "streams.cli", step]
         with (self._folder / f"{step}.log").open("ab") as log:
             self.running[step] = subprocess.Popen(
-                command, env=env_of(self._settings), stdout=log, stderr=log, start_new_session=True
+                command,
+                env=env_of(self._settings) | {"SLUICE_FAILPOINT": failpoint},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def kill(self, step: Step) -> None:
@@ -181,11 +186,9 @@ class Processes:
 
 @contextlib.contextmanager
 def processes(settings: Settings, folder: Path) -> Iterator[Processes]:
-    """All five steps; whatever still runs at the end is killed."""
+    """None is started yet; whatever still runs at the end is killed."""
     made = Processes(settings, folder)
     try:
-        for step in Step:
-            made.start(step)
         yield made
     finally:
         for step in list(made.running):
