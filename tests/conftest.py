@@ -23,6 +23,16 @@ from streams.topics import Topics, limits
 MakeSettings = Callable[..., Awaitable[Settings]]
 
 
+# Files whose tests share what one of them has made: they stay in one process.
+TOGETHER = {"test_kill_line.py": "test_recording_line.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests run in one of the processes, in their order."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(item.path.name, item.path.name)))
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Bootstrap address of a real Kafka broker."""

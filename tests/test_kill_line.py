@@ -17,6 +17,7 @@ from test_recording_line import ran as undisturbed  # noqa: F401 - a fixture
 from schemas.reasons import Step
 from streams import cluster
 from streams.settings import Settings
+from streams.step_processes import StepProcesses
 
 pytestmark = [
     pytest.mark.kafka,
@@ -57,21 +58,27 @@ async def run_and_kill(kafka: str, folder: Path) -> Outcome:
             **line.HASTE,
         )
         await cluster.create(settings)
-        with line.processes(settings, folder) as steps:
+        steps = StepProcesses(settings, folder)
+        try:
             play = asyncio.create_task(playing.play())
             await asyncio.gather(*(die_and_live(steps, step) for step in Step))
             await play
             await line.settled(settings, recording.messages()[-1].at_ms + 400_000)
-            codes = {step: steps.stop(step) for step in Step}
+            codes = await asyncio.to_thread(steps.stop)
             assert codes == dict.fromkeys(Step, 0), {step: steps.log(step)[-2000:] for step in Step}
+        finally:
+            steps.end()
         return await line.outcome(settings)
 
 
-async def die_and_live(steps: line.Processes, step: Step) -> None:
+async def die_and_live(steps: StepProcesses, step: Step) -> None:
     """Start a step again and again, to die at one failpoint each time; then once more, to live."""
     for failpoint in KILLS[step]:
-        steps.start(step, failpoint)
-        code = await asyncio.to_thread(steps.running[step].wait, line.PATIENCE_SECONDS)
+        steps.start(step, failpoint=failpoint)
+        async with asyncio.timeout(line.PATIENCE_SECONDS):
+            while steps.running[step].exit_code is None:  # noqa: ASYNC110 - nothing tells us
+                await asyncio.sleep(0.2)
+        code = steps.running[step].wait()
         assert code == -signal.SIGKILL, f"{step} at {failpoint}: {code}\n{steps.log(step)[-2000:]}"
     steps.start(step)
 
