@@ -169,7 +169,9 @@ def test_every_partner_record_keeps_its_schema_and_carries_licence_and_attributi
                     assert doc["rights"]["attribution_url"].startswith(f"https://{doc['meta']['domain']}/")
     for record in ran.all(ran.topics.enriched):
         validators["enriched"].validate(orjson.loads(record.value))
-    assert min(checked["edit"], checked["retraction"]) > 300
+    # A retraction that overtakes its release's content sends neither: how many do depends on the machine.
+    assert checked["edit"] > 3000
+    assert checked["retraction"] > 0
 
 
 def test_nothing_was_set_aside(ran):
