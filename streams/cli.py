@@ -59,6 +59,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seconds", type=float, default=20, help="how long the world is edited (default: 20)")
     command.add_argument("--rate", type=float, default=6, help="edits per second (default: 6)")
 
+    command = _command(commands, "world", _world, "a simulated Wikimedia on loopback, and a ledger of all it did")
+    command.add_argument("--random-state", type=int, default=1, help="which world (default: %(default)s)")
+    command.add_argument("--rate", type=float, default=20, help="page changes a second (default: %(default)s)")
+    command.add_argument("--wikis", type=int, default=3, help="how many, 1 to 300 (default: %(default)s)")
+    command.add_argument("--hours", type=float, default=24, help="of its own time (default: %(default)s)")
+    command.add_argument("--speed", type=float, default=1, help="how fast its time goes; 0 = as fast as it can")
+    command.add_argument(
+        "--time-scale", type=float, default=1, help="how many times quicker people undo; 60 = seconds for minutes"
+    )
+    command.add_argument("--faults", choices=["none", "storm"], default="none", help="storm: what can break, breaks")
+    command.add_argument("--ledger", type=Path, help="FILE.ndjson for what it did, offered and served")
+    command.add_argument("--port", type=int, default=8642, help="default: %(default)s; 0 = any")
+
     command = _command(commands, "run", _run, "the whole line against the live source, with its own broker")
     command.add_argument("--wikis", help="wikis to keep, as enwiki,dewiki; default: SLUICE_WIKIS or all")
     command.add_argument("--since", help="where a first start begins (RFC 3339)")
@@ -100,6 +113,17 @@ def _demo(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     from streams.demo import run_demo  # the demo brings a web server that no other command needs
 
     return run_demo(random_state=arguments.random_state, seconds=arguments.seconds, rate=arguments.rate, env=env)
+
+
+def _world(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from streams.world_command import WorldOptions, run_world  # a web server that no step needs
+
+    given = {name: value for name, value in vars(arguments).items() if name != "command"}
+    try:
+        return run_world(WorldOptions(**given))
+    except ValueError as exc:
+        print(f"sluice: {exc}", file=sys.stderr)
+        return run.MISCONFIGURED
 
 
 def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

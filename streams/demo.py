@@ -108,6 +108,7 @@ class Watcher:
         self.settings = settings
         self._source = source
         self._seen = 0
+        self._ids: set[str] = set()
         self.changes: dict[tuple[str, int], PageChange] = {}
         self.edits = 0
         self.titles: dict[tuple[str, int], str] = {}
@@ -118,7 +119,9 @@ class Watcher:
         for message in self._source.messages[self._seen :]:
             if PAGE_CHANGE in message.topic:
                 event = decode_event(message.data)
-                if isinstance(event, PageChange) and event.kind in EDIT_KINDS:
+                # The world sends some events twice.
+                if isinstance(event, PageChange) and event.kind in EDIT_KINDS and event.meta.event_id not in self._ids:
+                    self._ids.add(event.meta.event_id)
                     self.edits += 1
                     self.changes.setdefault((event.wiki, event.rev_id), event)
                     self.titles[event.wiki, event.rev_id] = event.title.replace("_", " ")

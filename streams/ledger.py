@@ -8,7 +8,7 @@ The world itself; the same bytes for the same arguments, whoever listens and whe
 - `world`, the first line: `version` 1, `random_state`, `begin_ms`, `end_ms` (no edit begins later), `rate` (changes a
   second), `time_scale` (how many times quicker than on the real wikis a bad edit is undone), `wikis` (their names).
 - `did`: an act. `at_ms`, `wiki`, `page_id`, `title` (as it is after the act, in spaces), `rev_id` and `parent_id` (null
-  where the act made or concerns no revision), `what`, `how`, `undoes` (revisions of this page whose text is taken back),
+  where the act made or concerns no revision), `what`, `how`, `undoes` (revisions of this page that are taken back),
   `user` (who acted; null = the world itself), `sha1` (base-36, of the revision's text; null without a revision) and
   `size_bytes`.
   `what` is: `good`; `create` (a good new page); `vandalism` (`how` = which kind; `restore` brings text back that was
@@ -19,7 +19,7 @@ The world itself; the same bytes for the same arguments, whoever listens and whe
   text, user and comment is hidden from now on, joined by `,`; of the revision `rev_id`); `import` (a revision from long
   ago); `protect` (its dummy revision is announced by no page_change); `null_edit` (nobody hears of it); `patrol`,
   `review` (`how` = the log's action), `block` (`how` = the name that is blocked), `score` (`how` = the probability).
-- `offered`: a message that the streams serve from then on. `topic`, `offset`, and `event`: the very bytes behind `data:`,
+- `offered`: a message that the streams serve from then on. `topic`, `offset`, and `event`: the bytes behind `data:`,
   `meta` with topic, partition and offset included (its keys are in the order in which they are served); for bytes that
   are no JSON object `bytes_base64` in its place. Canaries, and the second copy of a duplicate, are offered too.
   `at_ms` never goes back; `meta.dt` of the event can.
@@ -108,9 +108,12 @@ class Ledger:
             size_bytes=act.size_bytes,
         )
 
-    def offered(self, at_ms: int, topic: str, offset: int, data: bytes) -> None:
-        """data: what is served behind `data: `. It is put into the line as it is, not read and written again."""
-        if _is_object(data):
+    def offered(self, at_ms: int, topic: str, offset: int, data: bytes, *, is_event: bool = False) -> None:
+        """data: what is served behind `data: `. It is put into the line as it is, not read and written again.
+
+        is_event: the caller knows that it is a JSON object in one line.
+        """
+        if is_event or _is_object(data):
             what = b'"event":' + data + b',"kind":"offered"'
         else:
             what = b'"bytes_base64":"' + base64.b64encode(data) + b'","kind":"offered"'

@@ -34,10 +34,12 @@ from streams.broker import Broker
 from streams.eventstreams import SimulatedSource
 from streams.exactly_once import ExactlyOnce
 from streams.kafka import Out, consumer, producer, send
+from streams.ledger import Ledger
 from streams.run import run_steps
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics, limits
 from streams.world import build_world, play
+from streams.world_command import collect_rarely
 
 EPOCH = 1_800_000_000_000
 HOLDS = (0, 300, 3600)
@@ -48,6 +50,7 @@ def main() -> int:
     print(f"{'what':<34}{'sluice':>12}{'baseline':>12}{'ratio':>8}  baseline is")
     parse()
     observe()
+    simulate()
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder), cache=cache_folder(os.environ)) as broker:
         settings = Settings(kafka=broker.bootstrap, partitions=3, assign="all", metrics_port=0)
         asyncio.run(exactly_once(settings.with_(topic_prefix="bench_loop")))
@@ -185,6 +188,28 @@ def dict_and_heap(log: Sequence[tuple[bytes, bytes]], grace_ms: int = 60_000) ->
                 released.add((rev, hold))
                 decided += 1
     return decided
+
+
+def simulate(changes: int = 20_000) -> None:
+    """The simulated wikis with their ledger, against writing that many events of theirs and nothing else."""
+    collect_rarely()
+    made = build_world(
+        1, seconds=changes / 20, rate=20, wikis=300, tail_seconds=0, time_scale=1, vandalism_percent=6,
+        canary_every_ms=900_000, keeps_truth=False,
+    )  # fmt: skip
+    with open(os.devnull, "wb") as file:
+        source = SimulatedSource(made, ledger=Ledger(file))
+        began = time.process_time()
+        asyncio.run(play(made, source, speed=0, after_seconds=0))
+        ours = time.process_time() - began
+        events = [orjson.loads(message.data) for message in source.messages]
+        announced = sum(PAGE_CHANGE in message.topic for message in source.messages)
+        began = time.process_time()
+        file.writelines(orjson.dumps(event) for event in events)
+        theirs = time.process_time() - began
+    row(
+        f"world, {announced:,} changes of 300 wikis", announced / ours, announced / theirs, "/s", "orjson of its events"
+    )
 
 
 class Copy:

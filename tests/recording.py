@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from schemas.event import milliseconds, rfc3339
+from schemas.event import READABLE, milliseconds, rfc3339
 from streams.eventstreams import SimulatedSource
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "recording"
@@ -137,7 +137,7 @@ class Playing:
 
     def __init__(self, *, speed: float = 0, frozen: bool = False, port: int = 0) -> None:
         self.answers = Answers(frozen=frozen)
-        self.source = SimulatedSource(self.answers)
+        self.source = SimulatedSource(self.answers, streams=READABLE)
         self._speed = speed
         self._port = port
 
