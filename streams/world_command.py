@@ -67,7 +67,7 @@ def run_world(options: WorldOptions) -> int:
 
 
 def collect_rarely() -> None:
-    """A world makes much and drops little of it: Python's collector, at its usual pace, would take a third of the time."""
+    """A world makes much and drops little of it: at its usual pace Python's collector takes a third of the time."""
     gc.set_threshold(50_000, 50, 100)
 
 
