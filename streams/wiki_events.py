@@ -63,6 +63,7 @@ def suppressed(doc: Mapping[str, Any]) -> dict[str, Any]:
 def _of_revision(stream: str, revision: Revision) -> dict[str, Any]:
     page = revision.page
     parent = {"rev_parent_id": revision.parent_id} if revision.parent_id else {}
+    spoken = {"comment": revision.comment, "parsedcomment": html.escape(revision.comment)}
     return {
         "$schema": SCHEMAS[stream],
         "database": page.wiki.name,
@@ -78,13 +79,12 @@ def _of_revision(stream: str, revision: Revision) -> dict[str, Any]:
         "rev_content_format": revision.model[1],
         "page_is_redirect": page.is_redirect,
         **parent,
+        **(spoken if revision.visible["comment"] else {}),
     }
 
 
 def tags_change(revision: Revision, tags: Sequence[str], before: Sequence[str]) -> dict[str, Any]:
-    spoken = {"comment": revision.comment, "parsedcomment": html.escape(revision.comment)}
-    shown = spoken if revision.visible["comment"] else {}
-    doc = _of_revision(TAGS_CHANGE, revision) | shown
+    doc = _of_revision(TAGS_CHANGE, revision)
     return doc | {"tags": list(tags), "prior_state": {"tags": list(before)}}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +27,8 @@ class Administration:
         self._random = scene.random
         self._people = people
         self._edits = edits
+        # Pages that were moved lately, with the redirect that each left behind.
+        self._moved: deque[tuple[Page, Page]] = deque(maxlen=50)
 
     # Whole pages.
 
@@ -110,40 +113,61 @@ class Administration:
 
     def move(self, page: Page) -> bool:
         """The page gets a dummy revision and a new title; a redirect, a page of its own, is left at the old one."""
+        self._move(page, page.wiki.language.renamed % page.title, over=None)
+        return True
+
+    def move_back(self) -> bool:
+        """A moved page goes back to its old title: the redirect there is deleted on the way."""
+        for page, redirect in self._moved:
+            is_calm = not (page.is_deleted or page.is_busy or page.open is not None)
+            if is_calm and not redirect.is_deleted and redirect.revision_count == 1:
+                self._moved.remove((page, redirect))
+                self._move(page, redirect.title, over=redirect)
+                return True
+        return False
+
+    def _move(self, page: Page, new: str, over: Page | None) -> None:
         scene, wiki, old, before = self._scene, page.wiki, page.title, page.tip
-        language, admin = wiki.language, wiki.editors[SYSOP]
-        new = language.renamed % old
-        comment = language.summaries["move"] % (old, new)
+        admin = wiki.editors[SYSOP]
+        comment = wiki.language.summaries["move"] % (old, new)
         redirect = scene.page(wiki, old, page.namespace)
         wiki.pages.remove(redirect)
         redirect.is_redirect = True
+        at = scene.announce_at(page)
+        if over is not None:
+            self._make_room(over, page, at)
         prior = {"page": {"page_title": page.key, "namespace_id": page.namespace}, "revision": before.doc()}
         page.title = new
         moved = scene.revision(page, before.text, admin, comment, is_minor=True)
         moved.origin_rev_id = before.origin_rev_id
         scene.did(page, "move", moved)
-        left = scene.revision(redirect, (language.redirect % new,), admin, comment)
+        left = scene.revision(redirect, (wiki.language.redirect % new,), admin, comment)
         scene.did(redirect, "redirect", left)
-        link = {
-            "page_title": page.key, "namespace_id": page.namespace, "page_id": page.page_id, "is_redirect": False,
-        }  # fmt: skip
-        first = write.page_change("create", "insert", scene.now, left, left.editor)
-        first["page"] = first["page"] | {"redirect_page_link": link}
-        second = write.page_change("move", "update", scene.now, moved, moved.editor)
-        second |= {"comment": comment, "created_redirect_page": redirect.doc(), "prior_state": prior}
-        self._say_move(page, redirect, first, second)
+        created = write.page_change("create", "insert", scene.now, left, left.editor)
+        created["page"] = created["page"] | {"redirect_page_link": _link(page)}
+        event = write.page_change("move", "update", scene.now, moved, moved.editor)
+        event |= {"comment": comment, "created_redirect_page": redirect.doc(), "prior_state": prior}
+        # The redirect's creation comes first, but where another had to make room.
+        later = at + 12 + int(self._random.random() * 50)
+        redirect.announced_ms, page.announced_ms = (at, later) if over is None else (later + 1, later)
+        request = scene.new_id()
+        scene.say(PAGE_CHANGE, redirect.announced_ms, wiki, redirect.uri, created, request)
+        scene.say(PAGE_CHANGE, page.announced_ms, wiki, page.uri, event, request)
         params = {"target": new, "noredir": "0"}
-        scene.log(page, page.announced_ms - 40, "move", "move", params, user=admin.name, comment=comment, title=old)
-        return True
+        action = "move" if over is None else "move_redir"
+        scene.log(page, at - 40, "move", action, params, user=admin.name, comment=comment, title=old)
+        self._moved.append((page, redirect))
 
-    def _say_move(self, page: Page, redirect: Page, first: dict[str, Any], second: dict[str, Any]) -> None:
-        """The redirect's creation comes first."""
-        scene, request = self._scene, self._scene.new_id()
-        at = scene.announce_at(page)
-        redirect.announced_ms = at
-        page.announced_ms = at + 12 + int(self._random.random() * 50)
-        scene.say(PAGE_CHANGE, at, page.wiki, redirect.uri, first, request)
-        scene.say(PAGE_CHANGE, page.announced_ms, page.wiki, page.uri, second, request)
+    def _make_room(self, over: Page, page: Page, at_ms: int) -> None:
+        """Delete the redirect that stands where `page` goes."""
+        scene, admin = self._scene, over.wiki.editors[SYSOP]
+        over.is_deleted = True
+        scene.did(over, "delete", user=admin.name)
+        event = self._page_event("delete", "delete", over)
+        event["page"] = event["page"] | {"revision_count": over.revision_count, "redirect_page_link": _link(page)}
+        scene.say(PAGE_CHANGE, at_ms, over.wiki, over.uri, event, scene.new_id())
+        comment = str(event["comment"])
+        scene.log(over, at_ms + 30, "delete", "delete_redir", [], user=admin.name, comment=comment)
 
     # Single revisions.
 
@@ -229,3 +253,10 @@ class Administration:
             self._edits.vandalise(page)
         else:
             self._edits.good(page)
+
+
+def _link(page: Page) -> dict[str, Any]:
+    """Where a redirect leads."""
+    return {
+        "page_title": page.key, "namespace_id": page.namespace, "page_id": page.page_id, "is_redirect": False,
+    }  # fmt: skip

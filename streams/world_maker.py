@@ -44,6 +44,7 @@ SHARES = {
     "news": (0.000_02, 0.3),
     "quarrel": (0.002, 0.25),
     "move": (0.006, 0.4),
+    "move_back": (0.000_5, 0.75),
     "protect": (0.001, 0.45),
     "delete_for_a_while": (0.001, 0.35),
     "hide_text": (0.001_5, 0.6),
@@ -250,7 +251,9 @@ class Maker:
         if what == "duplicate":
             self.scene.wants_duplicate = True
             return True
-        return admin.hide_text() if what == "hide_text" else admin.suppress_text()
+        return {"hide_text": admin.hide_text, "suppress_text": admin.suppress_text, "move_back": admin.move_back}[
+            what
+        ]()
 
     def _noise(self, wiki: Wiki) -> bool:
         """Rows of the recent changes that concern no page we follow."""

@@ -309,7 +309,8 @@ def test_what_is_rare_happens_in_some_of_the_worlds():
     assert hows >= {"rollback", "undo", "manual", "bot", "partial", "self undo", "suppressed", "text"}
     assert logs >= {
         ("patrol", "patrol"), ("block", "block"), ("delete", "delete"), ("delete", "restore"), ("move", "move"),
-        ("delete", "revision"), ("protect", "protect"), ("review", "approve"), ("newusers", "create"), (None, None),
+        ("delete", "revision"), ("delete", "delete_redir"), ("move", "move_redir"),
+        ("protect", "protect"), ("review", "approve"), ("newusers", "create"), (None, None),
     }  # fmt: skip
     assert len(VANDALISM) == 10
 
@@ -414,13 +415,18 @@ def test_hidden_text_is_withheld_by_the_api_and_what_was_deleted_is_missing():
 
 
 @each_state
-def test_a_move_leaves_a_redirect_that_is_created_first_and_keeps_page_id_and_text(state):
+def test_a_move_leaves_a_redirect_that_comes_first_or_makes_one_give_way_and_keeps_page_id_and_text(state):
     moves = [change for change in changes(state) if change.kind == "move"]
     redirects = {c.title: c for c in changes(state) if c.is_redirect and c.kind == "create"}
-    assert moves
+    made_room = {c.title: c for c in changes(state) if c.is_redirect and c.kind == "delete"}
+    assert made_room.keys() < {move.title for move in moves}
     for move in moves:
-        redirect = redirects[move.prior_title or ""]
-        assert redirect.meta.at_ms < move.meta.at_ms
+        redirect, gone = redirects[move.prior_title or ""], made_room.get(move.title)
+        if gone is None:
+            assert redirect.meta.at_ms < move.meta.at_ms
+        else:
+            assert gone.meta.at_ms < move.meta.at_ms < redirect.meta.at_ms
+            assert gone.page_id != move.page_id
         assert redirect.title == move.prior_title != move.title
         assert redirect.page_id != move.page_id
         assert move.rev_sha1 == move.prior_rev_sha1
@@ -502,7 +508,7 @@ def test_texts_are_in_five_scripts_and_items_are_json():
 def test_vandalism_is_undone_as_fast_as_was_measured():
     """time scale 60: a minute takes a second. What is still to be undone at the end is left out on both sides."""
     world = build_world(
-        11, seconds=600, rate=40, wikis=20, tail_seconds=20_000, time_scale=60, vandalism_percent=20,
+        11, seconds=300, rate=40, wikis=20, tail_seconds=20_000, time_scale=60, vandalism_percent=20,
         canary_every_ms=10**9,
     )  # fmt: skip
     for _ in live(world):
@@ -512,7 +518,7 @@ def test_vandalism_is_undone_as_fast_as_was_measured():
         for known in world.truth
         if known.kind == "vandalism" and known.undone_after_ms is not None and known.how != "deletion"
     )
-    assert len(delays) > 2000
+    assert len(delays) > 1500
     for minutes, measured in zip(MINUTES, MEASURED["all"], strict=True):
         share = 100 * sum(delay <= minutes for delay in delays) / len(delays)
         assert share == pytest.approx(measured, abs=3 if minutes < 1000 else 1), minutes
