@@ -293,11 +293,14 @@ class _Connection:
         self.at = subscription.start
         self.sent = 0
         self._last = b""
+        self._stopped = False
         self.raw: deque[tuple[int, bytes]] = deque()
         self.torn = False
 
     async def run(self) -> None:
         """Serves until it is stopped, or until a fault ends it."""
+        if self._stopped:
+            return
         self._task = asyncio.create_task(self._serve())
         # Not awaited itself: what stops it must not stop the handler.
         await asyncio.wait({self._task})
@@ -305,6 +308,8 @@ class _Connection:
             self._task.result()
 
     def stop(self) -> None:
+        """Also before it has begun to run."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
 

@@ -360,6 +360,7 @@ async def test_the_budget_is_of_a_minute_of_the_world_and_the_wait_of_ours(serve
 
 
 async def test_recent_changes_come_page_by_page_each_once_newest_first(served):
+    _, _, whole = await query(served, list="recentchanges", rclimit="max", rcprop="ids")
     rows: list[dict[str, Any]] = []
     more: dict[str, str] = {}
     while True:
@@ -376,6 +377,7 @@ async def test_recent_changes_come_page_by_page_each_once_newest_first(served):
         more = doc["continue"]
     ids = [row["rcid"] for row in rows]
     assert ids == sorted(set(ids), reverse=True)
+    assert ids == [row["rcid"] for row in whole["query"]["recentchanges"]]
     assert len(ids) > 20
     assert {row["type"] for row in rows} >= {"edit", "log"}
     _, _, doc = await query(served, list="recentchanges", rcdir="newer", rclimit="3", rctype="edit", rcnamespace="0")
