@@ -33,8 +33,9 @@ NEEDS_AN_END = frozenset({Check.COMPLETE, Check.DECISIONS, Check.VIEW, Check.REC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """findings: one per check. unfinished: why it is too early to tell; then `NEEDS_AN_END` was not looked at if the
-    line lags. fates and decided: what had to become of every edit, and every decision there is.
+    """findings: one per check. unfinished: why it is too early to tell; then what needs an end was not looked at.
+
+    fates and decided: what had to become of every edit, and every decision there is.
     """
 
     findings: tuple[Finding, ...]
@@ -67,7 +68,7 @@ def score(
     sent, unread = published.sent_of(line)
     pages = published.pages_of_topics(line)
     edits = list({fate.edit.event.meta.event_id: fate.edit.event for fate in found}.values())
-    lagging = tuple(_lagging(line))
+    unfinished = (*_lagging(line), *_world_goes_on(ledger, parts, found))
     findings = [
         check_source_complete(ledger, line, parts, murmur2),
         check_source_once(ledger, line),
@@ -80,7 +81,7 @@ def score(
         Finding(check=Check.GHOSTS, looked_at=0, disagreements=tuple(unread)),
         check_time(ledger, parts, quiet_ms=quiet_ms, caught_up_ms=caught_up_ms),
     ]
-    if not lagging:
+    if not unfinished:
         findings += [
             check_one_verdict(found, made),
             check_decisions(found, made),
@@ -90,7 +91,7 @@ def score(
         ]
     return Score(
         findings=tuple(_merged(findings)),
-        unfinished=(*lagging, *_world_goes_on(ledger, parts, found)),
+        unfinished=unfinished,
         fates=found,
         decided=tuple(each for one in made.values() for each in one),
         partitions=tuple(parts),
@@ -120,6 +121,9 @@ def _world_goes_on(ledger: Ledger, parts: Sequence[Partition], found: Sequence[F
     ahead = [e for e in ledger.kept if e.offset >= passed.get(e.topic, 0) and e.event_id not in in_log]
     if ahead:
         yield f"the source has not read {len(ahead)} events yet, the first is {ahead[0].topic} offset {ahead[0].offset}"
+    end_ms, last_ms = ledger.world.get("end_ms", 0), ledger.offered[-1].at_ms if ledger.offered else 0
+    if last_ms < end_ms:
+        yield f"the world goes on until {rfc3339(end_ms)}; its ledger is at {rfc3339(last_ms)}"
     waiting = [fate for fate in found if not fate.steps]
     if waiting:
         last = max(fate.fire_ms for fate in waiting)

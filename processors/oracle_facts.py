@@ -26,14 +26,15 @@ class Check(StrEnum):
     VIEW = "folded view"
 
 
+# At most 51 characters each: the summary is 80 columns wide.
 ABOUT = {
-    Check.COMPLETE: "every event in the log or set aside, every edit with one verdict",
-    Check.DUPLICATES: "nothing twice for a partner; within, only the same bytes again",
+    Check.COMPLETE: "every event kept, every edit with one verdict",
+    Check.DUPLICATES: "nothing twice for partners; inside, the same bytes",
     Check.ORDER: "per page, nothing goes back",
-    Check.INTEGRITY: "texts as served and announced, licence and attribution",
+    Check.INTEGRITY: "texts as served, licence and attribution",
     Check.GHOSTS: "nothing that the world did not say",
     Check.RECOVERED: "every step finished what it was given",
-    Check.TIME: "ticks claim only what was heard, cursors what is in the log",
+    Check.TIME: "ticks claim what was heard, cursors what is there",
     Check.DECISIONS: "each as it follows from the ledger",
     Check.VIEW: "what stands on the topics is what was decided",
 }

@@ -90,6 +90,14 @@ class Ledger:
         return {each.event_id: each for each in self.kept}
 
     @cached_property
+    def copies(self) -> Mapping[str, tuple[Offered, ...]]:
+        """Event id → each time that it was offered."""
+        found: dict[str, list[Offered]] = {}
+        for each in self.offered:
+            found.setdefault(each.event_id, []).append(each)
+        return {event_id: tuple(copies) for event_id, copies in found.items()}
+
+    @cached_property
     def unreadable(self) -> tuple[Offered, ...]:
         return tuple(each for each in self.offered if each.event is None)
 

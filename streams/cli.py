@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aiokafka.errors import KafkaError
+
+from processors.oracle_ledger import InvalidLedger
 from schemas.decision import encode_decision
 from schemas.reasons import Step
 from streams import cluster, logs, metrics, run
@@ -17,6 +20,7 @@ from streams.broker import Broker, run_foreground
 from streams.capture import InvalidCapture, capture, read_capture, replay
 from streams.cluster import ClusterRefused
 from streams.jars import BrokerError
+from streams.score import run_score
 from streams.settings import InvalidSetting, Settings, cache_folder, state_folder
 
 STEP_HELP = {
@@ -96,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     command = _command(commands, "replay", _replay, "decide over a captured log again, without a broker")
     command.add_argument("file", type=Path, help="what `sluice capture` wrote")
     command.add_argument("-o", "--output", type=Path, help="default: standard output")
+
+    command = _command(commands, "score", _score, "hold every topic against the ledger of a simulated wiki")
+    command.add_argument("ledger", type=Path, help="what the simulated wiki wrote")
+    command.add_argument("--wait", type=float, default=10, help="seconds for what is under way (default: %(default)s)")
+    command.add_argument("--json", action="store_true", help="for machines")
 
     _command(commands, "settings", _settings, "every setting, its value and what it is for")
     return parser
@@ -212,6 +221,17 @@ def _replay(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no decision"
     print(f"{counts}; {unreadable} unreadable records", file=sys.stderr)
     return run.OK if not unreadable else run.FAILED
+
+
+def _score(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    scoring = run_score(Settings.from_env(env), arguments.ledger, wait_seconds=arguments.wait, as_json=arguments.json)
+    try:
+        code, text = asyncio.run(scoring)
+    except (InvalidLedger, cluster.LayoutDiffers, KafkaError) as exc:
+        print(f"sluice: {exc}", file=sys.stderr)
+        return run.MISCONFIGURED
+    print(text)
+    return code
 
 
 def _settings(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

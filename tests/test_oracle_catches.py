@@ -1,0 +1,258 @@
+"""Bugs planted in source, gate and publish: the oracle names each, with the words that lead to it.
+
+The steps' own code runs over a made-up world in memory; each test breaks one thing in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from memory_line import MemoryLine, murmur2, told
+
+from processors import cursor, deliver, gate, heard, project, route
+from processors.oracle import score
+from processors.oracle_facts import Check
+from processors.oracle_story import tell
+from schemas.event import PAGE_CHANGE, PageChange
+from schemas.reasons import State
+from streams import publish, source
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def no_grace(patch: pytest.MonkeyPatch) -> None:
+    real = gate.heard_until
+    patch.setattr(gate, "heard_until", lambda heard_ms: real(heard_ms) + 1000)
+
+
+def no_radius(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gate, "RING", 1)
+
+
+def everyone_is_another(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gate, "_user", lambda event: None)
+
+
+def tags_are_not_read(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gate, "TagsChange", type("Never", (), {}))
+
+
+def deletions_bar_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gate, "_observe_delete", lambda page, event, policies: (page, []))
+
+
+def hidings_bar_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(gate, "_hides", lambda event: False)
+
+
+def own_undoing_counts_for_nothing(patch: pytest.MonkeyPatch) -> None:
+    real = gate._signal
+
+    def signal(page: Any, rev_id: int, signal: Any, policies: Any) -> Any:
+        return (page, []) if signal.by_self else real(page, rev_id, signal, policies)
+
+    patch.setattr(gate, "_signal", signal)
+
+
+def early_signals_are_forgotten(patch: pytest.MonkeyPatch) -> None:
+    real = gate._signal
+
+    def signal(page: Any, rev_id: int, signal: Any, policies: Any) -> Any:
+        known = any(edit.rev_id == rev_id for edit in page.edits)
+        return real(page, rev_id, signal, policies) if known else (page, [])
+
+    patch.setattr(gate, "_signal", signal)
+
+
+def a_late_signal_bars_what_was_due(patch: pytest.MonkeyPatch) -> None:
+    real = gate._bar
+
+    def bar(page: Any, edit: Any, signal: Any, policy: Any, policies: Any) -> Any:
+        if edit.states.get(policy.name) is State.PENDING and signal.at_ms >= gate.fire_ms(edit, policy, policies):
+            early = replace(signal, at_ms=edit.start_ms)
+            return real(page, edit, early, policy, policies)
+        return real(page, edit, signal, policy, policies)
+
+    patch.setattr(gate, "_bar", bar)
+
+
+def undeletion_is_a_repeat(patch: pytest.MonkeyPatch) -> None:
+    real = gate._observe_edit
+
+    def observe(page: Any, event: PageChange, policies: Any) -> Any:
+        return (page, []) if event.kind == "undelete" else real(page, event, policies)
+
+    patch.setattr(gate, "_observe_edit", observe)
+
+
+def a_release_is_emitted_twice(patch: pytest.MonkeyPatch) -> None:
+    real = publish.Publish._emit
+
+    async def emit(self: Any, partition: int, emission: Any) -> Any:
+        outs = await real(self, partition, emission)
+        return outs + outs[:1] if emission.decision.rev_id % 7 == 0 else outs
+
+    patch.setattr(publish.Publish, "_emit", emit)
+
+
+def no_tombstone(patch: pytest.MonkeyPatch) -> None:
+    real = deliver._retract
+
+    def retract(*given: Any) -> Any:
+        page, emissions = real(*given)
+        return page, [replace(e, was_head=False) if isinstance(e, deliver.Retract) else e for e in emissions]
+
+    patch.setattr(deliver, "_retract", retract)
+
+
+def a_retraction_overtakes_its_release(patch: pytest.MonkeyPatch) -> None:
+    real = deliver._retract
+
+    def retract(page: Any, decision: Any, at_ms: int, policies: Any) -> Any:
+        if any(deliver._same_edit(queued.decision, decision) for queued in page.queue):
+            return page, [deliver.Retract(decision=decision, decided_at_ms=at_ms, was_head=False)]
+        return real(page, decision, at_ms, policies)
+
+    patch.setattr(deliver, "_retract", retract)
+
+
+def one_licence_for_all(patch: pytest.MonkeyPatch) -> None:
+    real = project.rights
+    patch.setattr(project, "rights", lambda *given: replace(real(*given), licence="CC-BY-SA-3.0"))
+
+
+def blank_attribution(patch: pytest.MonkeyPatch) -> None:
+    real = project.rights
+    patch.setattr(project, "rights", lambda *given: replace(real(*given), attribution=""))
+
+
+def content_of_the_edit_before(patch: pytest.MonkeyPatch) -> None:
+    last: dict[tuple[str, int], bytes] = {}
+    real = publish.Contents.read
+
+    async def read(self: Any, partition: int, offset: int, decision: Any) -> bytes:
+        value = await real(self, partition, offset, decision)
+        before = last.setdefault((decision.wiki, decision.page_id), value)
+        last[decision.wiki, decision.page_id] = value
+        return before
+
+    patch.setattr(publish.Contents, "read", read)
+
+
+def every_release_becomes_the_page(patch: pytest.MonkeyPatch) -> None:
+    def stays_empty(page: Any, **changes: Any) -> Any:
+        if "heads" in changes:
+            changes["heads"] = {}
+        return replace(page, **changes)
+
+    patch.setattr(deliver, "replace", stays_empty)
+
+
+def one_event_is_dropped(patch: pytest.MonkeyPatch) -> None:
+    real = source.route
+
+    def dropping(event: Any, *given: Any) -> Any:
+        lost = isinstance(event, PageChange) and event.meta.offset == 40
+        return "other_wiki" if lost else real(event, *given)
+
+    patch.setattr(source, "route", dropping)
+
+
+def repeats_are_kept(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(route.Seen, "add", lambda self, each: True)
+
+
+def time_runs_ahead(patch: pytest.MonkeyPatch) -> None:
+    real = heard.Heard.until
+
+    def until(self: Any, now_ms: int, *, all_read: bool = True) -> dict[str, int]:
+        return {stream: at_ms + 1500 for stream, at_ms in real(self, now_ms, all_read=all_read).items()}
+
+    patch.setattr(heard.Heard, "until", until)
+
+
+def the_cursor_stands_still(patch: pytest.MonkeyPatch) -> None:
+    real = cursor.Cursor.move
+
+    def move(self: Any, meta: Any, now_ms: int) -> None:
+        if meta.stream != PAGE_CHANGE or meta.offset < 100:
+            real(self, meta, now_ms)
+
+    patch.setattr(cursor.Cursor, "move", move)
+
+
+def another_partition(patch: pytest.MonkeyPatch) -> None:
+    real = route.page_partition
+    patch.setattr(route, "page_partition", lambda wiki, page, count: (real(wiki, page, count) + page % 2) % count)
+
+
+def a_batch_is_written_backwards(patch: pytest.MonkeyPatch) -> None:
+    real = source.Batches.outs
+
+    def outs(self: Any, items: Any, *given: Any, **named: Any) -> Any:
+        return real(self, list(reversed(items)), *given, **named)
+
+    patch.setattr(source.Batches, "outs", outs)
+
+
+def bytes_are_written_again(patch: pytest.MonkeyPatch) -> None:
+    real = source.Batches._message
+
+    def message(self: Any, message: Any) -> Any:
+        return real(
+            self, replace(message, data=message.data.replace(b'"is_minor_edit":false', b'"is_minor_edit":true'))
+        )
+
+    patch.setattr(source.Batches, "_message", message)
+
+
+BUGS = {
+    "gate releases at the deadline, without grace": (no_grace, 6, Check.DECISIONS, "released"),
+    "gate compares a text with the one before it only": (no_radius, 1, Check.DECISIONS, "identity_revert"),
+    "gate takes every editor for another": (everyone_is_another, 1, Check.DECISIONS, "superseded"),
+    "gate does not read mw-reverted": (tags_are_not_read, 1, Check.DECISIONS, "reverted_tag"),
+    "gate lets the edits of a deleted page go on": (deletions_bar_nothing, 1, Check.DECISIONS, "page_delete"),
+    "gate lets hidden edits go on": (hidings_bar_nothing, 1, Check.DECISIONS, "hide"),
+    "gate supersedes nothing": (own_undoing_counts_for_nothing, 1, Check.DECISIONS, "by self"),
+    "gate forgets what is said before its edit": (early_signals_are_forgotten, 1, Check.DECISIONS, "tag"),
+    "gate withholds what was due before the signal": (a_late_signal_bars_what_was_due, 1, Check.DECISIONS, "released"),
+    "gate takes an undeletion for a repeat": (undeletion_is_a_repeat, 1, Check.COMPLETE, "epoch 1"),
+    "publish sends a release twice": (a_release_is_emitted_twice, 1, Check.DUPLICATES, "a partner got it twice"),
+    "publish forgets the tombstone": (no_tombstone, 1, Check.VIEW, "nothing, a tombstone"),
+    "publish sends a retraction first": (a_retraction_overtakes_its_release, 1, Check.ORDER, "no release came before"),
+    "publish names another licence": (one_licence_for_all, 1, Check.INTEGRITY, "licence"),
+    "publish leaves the attribution blank": (blank_attribution, 1, Check.INTEGRITY, "attribution"),
+    "publish joins the content of the edit before": (content_of_the_edit_before, 1, Check.INTEGRITY, "revision.id"),
+    "publish forgets which edit a page shows": (every_release_becomes_the_page, 1, Check.VIEW, "tombstone"),
+    "source loses an event": (one_event_is_dropped, 1, Check.COMPLETE, "lost: a tick's cursor has passed it"),
+    "source keeps what comes again after a cut": (repeats_are_kept, 1, Check.DUPLICATES, "2 times on partition"),
+    "source says that time is further than it heard": (time_runs_ahead, 1, Check.TIME, "heard 1500 ms further"),
+    "source does not move its cursor": (the_cursor_stands_still, 1, Check.TIME, "does not cover"),
+    "source writes to another partition": (another_partition, 1, Check.COMPLETE, "not where it belongs"),
+    "source writes a batch backwards": (a_batch_is_written_backwards, 1, Check.ORDER, "in the wrong order"),
+    "source changes bytes": (bytes_are_written_again, 1, Check.GHOSTS, "not as it was served"),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_planted_bug_is_named_with_what_leads_to_it(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant, random_state, check, words = BUGS[bug]
+    plant(monkeypatch)
+    ledger, line = MemoryLine(told(random_state)).run()
+    found = score(ledger, line, murmur2=murmur2)
+    named = [each for each in found.disagreements if each.check is check]
+    assert any(words in f"{each.what}; {each.expected}; {each.came}" for each in named)
+    text = list(tell(ledger, found))
+    assert max(map(len, text)) <= 80
+    assert not found.perfect
+
+
+@pytest.mark.parametrize("random_state", [1, 2, 3, 4, 6])
+def test_the_line_as_it_is_agrees_with_the_ledger(random_state: int) -> None:
+    found = MemoryLine(told(random_state)).score()
+    assert found.disagreements == ()
+    assert found.unfinished == ()
+    assert {finding.check for finding in found.findings if finding.looked_at} == set(Check)
