@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from processors.oracle_facts import Check, Disagreement, Finding, Line, Record
 from processors.oracle_verdicts import Fate
@@ -13,6 +13,10 @@ from schemas.log import InvalidRecord
 from schemas.reasons import State
 
 EditKey = tuple[str, str, int, int, int]  # policy, wiki, page id, revision, epoch
+# The fields of a decision that follow from the ledger.
+JUDGED = (
+    "state", "reason", "decided_for_ms", "fire_ms", "superseded_by", "signals", "event_id", "start_ms", "hold_ms",
+)  # fmt: skip
 PATHS = (
     (State.RELEASED,),
     (State.WITHHELD,),
@@ -76,7 +80,7 @@ def check_decisions(fates: Sequence[Fate], made: Mapping[EditKey, list[Made]]) -
         for number in range(max(len(found), len(fate.steps))):
             expected = fate.steps[number].decision if number < len(fate.steps) else None
             came = found[number] if number < len(found) else None
-            if came is None or expected is None or came.decision != expected:
+            if came is None or expected is None or _differing(expected, came.decision):
                 wrong.append(_disagree(fate, key, expected, came))
                 break
     return Finding(check=Check.DECISIONS, looked_at=sum(map(len, made.values())), disagreements=tuple(wrong))
@@ -85,7 +89,7 @@ def check_decisions(fates: Sequence[Fate], made: Mapping[EditKey, list[Made]]) -
 def _disagree(fate: Fate, key: EditKey, expected: Decision | None, came: Made | None) -> Disagreement:
     differs: list[str] = []
     if expected is not None and came is not None:
-        differs = [f.name for f in fields(Decision) if getattr(expected, f.name) != getattr(came.decision, f.name)]
+        differs = _differing(expected, came.decision)
     return Disagreement(
         check=Check.DECISIONS,
         what=f"{_name(key)} was not decided as it follows from the ledger"
@@ -98,6 +102,10 @@ def _disagree(fate: Fate, key: EditKey, expected: Decision | None, came: Made | 
     )
 
 
+def _differing(expected: Decision, came: Decision) -> list[str]:
+    return [name for name in JUDGED if getattr(expected, name) != getattr(came, name)]
+
+
 def said(decision: Decision, names: Iterable[str] = ()) -> str:
     """A decision in words; names: the fields that matter."""
     text = decision.state.value + (f" ({decision.reason.value})" if decision.reason else "")
@@ -107,9 +115,8 @@ def said(decision: Decision, names: Iterable[str] = ()) -> str:
     if decision.signals:
         heard = [f"{s.kind.value}{' by self' if s.by_self else ''} at {rfc3339(s.at_ms)}" for s in decision.signals]
         text += ", heard " + " and ".join(heard)
-    shown = ("state", "reason", "decided_for_ms", "fire_ms", "superseded_by", "signals")
     for name in names:
-        if name not in shown:
+        if name not in JUDGED[:6]:
             text += f", {name} {getattr(decision, name)}"
     return text
 

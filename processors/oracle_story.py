@@ -80,7 +80,7 @@ def history(ledger: Ledger, score: Score, each: Disagreement) -> Iterator[str]:
     mine = [n for n, offered in enumerate(events) if rev_of(offered) == each.rev_id]
     first = max(0, (mine[0] if mine else 0) - BEFORE)
     day = rfc3339(events[0].at_ms)[:10] if events else ""
-    yield f"page {each.page[0]}:{each.page[1]}, {day}; what was said, and where in the log (partition/offset):"
+    yield f"history of page {each.page[0]}:{each.page[1]} on {day}, with partition/offset of the log"
     for offered in events[first : first + LINES]:
         yield _event_line(offered, places.get(offered.event_id, "not in it"), each.rev_id)
     if len(events) > first + LINES:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,14 +23,14 @@ from processors.enrich import enrich
 from processors.oracle import Score, score
 from processors.oracle_facts import Line, Record
 from processors.oracle_ledger import Ledger, read_ledger
-from processors.shard import Shard
+from processors.shard import Group, Shard
 from schemas.content import Content, Text, encode_content
+from schemas.decision import encode_decisions
 from schemas.enriched import encode_enriched
-from schemas.event import EDIT_KINDS, InvalidEvent, PageChange, decode_event
+from schemas.event import EDIT_KINDS, TAGS_CHANGE, InvalidEvent, PageChange, decode_event, milliseconds, rfc3339
 from schemas.log import Policy, Position
 from schemas.reasons import Answer
 from streams import source
-from streams.gate import Gate
 from streams.inbox import Closed, Item, Message, Named, Opened
 from streams.kafka import Out
 from streams.publish import Publish
@@ -88,14 +89,14 @@ def dumps(doc: Mapping[str, Any]) -> bytes:
 
 
 @cache
-def told(random_state: int, seconds: float = 30, rate: float = 6) -> Told:
+def told(random_state: int, seconds: float = 20, rate: float = 6) -> Told:
     """Every message of a world in its order, then canaries for a while; and its ledger."""
     world = build_world(random_state, seconds=seconds, rate=rate)
     made = Told(world)
     made.ledger.append(world_line(world, random_state, rate))
     made.ledger += [dumps(line) for line in acts(world)]
     last = world.end_ms + AFTER_MS
-    entries = list(enumerate(world.timeline, 1))
+    entries = with_rarities(world)
     for at_ms in range(world.end_ms + 500, last + 1, 500):
         entries += [(len(world.timeline), canary(topic, at_ms)) for topic in UPSTREAM]
     offsets = dict.fromkeys(UPSTREAM, 0)
@@ -106,6 +107,41 @@ def told(random_state: int, seconds: float = 30, rate: float = 6) -> Told:
             made.messages.append(Served(entry.at_ms, entry.topic, offset, orjson.dumps(event), played))
             made.ledger.append(offered_line(made.messages[-1]))
     return made
+
+
+def with_rarities(world: World) -> list[tuple[int, Announced | Any]]:
+    """The timeline with `mw-reverted` where no text came back, and at times that the world itself does not choose.
+
+    Of good edits: early (before the edit is announced), in time, and 5 ms after it was due under each window. Returns
+    (how far the world is then, entry).
+    """
+    good = {(t.wiki, t.rev_id) for t in world.truth if t.kind == "good" and t.undone_after_ms is None}
+    edits = [
+        entry
+        for entry in world.timeline
+        if isinstance(entry, Announced)
+        and entry.event.get("page_change_kind") == "edit"
+        and (entry.event["wiki_id"], entry.event["revision"]["rev_id"]) in good
+    ]
+    entries: list[tuple[int, Announced | Any]] = list(enumerate(world.timeline, 1))
+    for number, entry in enumerate(edits[::4]):
+        saved = milliseconds(entry.event["revision"]["rev_dt"])
+        at_ms = (entry.at_ms - 40, saved + 2000, saved + 4005, saved + 9005)[number % 4]
+        place = next((n for n, (_, other) in enumerate(entries) if other.at_ms > at_ms), len(entries))
+        entries.insert(place, (entries[place - 1][0], tagged(entry, at_ms)))
+    return entries
+
+
+def tagged(entry: Announced, at_ms: int) -> Announced:
+    event, stream = entry.event, TAGS_CHANGE
+    name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{event['wiki_id']} {event['revision']['rev_id']} {at_ms}"))
+    meta = dict(event["meta"]) | {"stream": stream, "id": name, "dt": rfc3339(at_ms)}
+    doc = {
+        "$schema": "/mediawiki/revision/tags-change/1.0.0", "meta": meta, "database": event["wiki_id"],
+        "page_id": event["page"]["page_id"], "page_title": event["page"]["page_title"],
+        "rev_id": event["revision"]["rev_id"], "tags": ["mw-reverted"], "prior_state": {"tags": []},
+    }  # fmt: skip
+    return Announced(at_ms=at_ms, topic=f"eqiad.{stream}", event=doc)
 
 
 def world_line(world: World, random_state: int, rate: float) -> bytes:
@@ -221,10 +257,10 @@ class MemoryLine:
         return Message(data=served.data, at_ms=at_ms, meta=read.meta, read=read)
 
     async def _decide_and_publish(self) -> None:
-        gate, publish = Gate(self.settings), Publish(self.settings)
+        publish = Publish(self.settings)
         played = {hashlib.sha256(m.data).digest(): m.played for m in self.told.messages}
         for partition in range(self.settings.partitions):
-            gate._shards[partition], publish._pages[partition] = Shard(), {}
+            shard, publish._pages[partition] = Shard(), {}
             slow: list[tuple[int, tuple[bytes, bytes, bytes]]] = []
             for number, record in enumerate([r for r in self.kept[self.topics.source] if r.partition == partition]):
                 content = self._content(record, played)
@@ -234,10 +270,14 @@ class MemoryLine:
                 come = [content for due, content in slow if due <= number]
                 slow = [each for each in slow if each[0] > number]
                 await self._publish(publish, partition, self._fetched(partition, come, record.timestamp))
-                decided = self.write(await gate.work(partition, [record]), record.timestamp)
-                decided = [each for each in decided if each.topic == self.topics.decisions]
+                groups = shard.apply(dict(record.headers)["kind"], record.value or b"")
+                decided = self.write([self._decisions(partition, group) for group in groups], record.timestamp)
                 await self._publish(publish, partition, decided)
             await self._publish(publish, partition, self._fetched(partition, [content for _, content in slow], 0))
+
+    def _decisions(self, partition: int, group: Group) -> Out:
+        value = encode_decisions(group.decisions)
+        return Out(topic=self.topics.decisions, key=group.key, value=value, partition=partition)
 
     async def _publish(self, publish: Publish, partition: int, records: list[Kept]) -> None:
         for record in records:
