@@ -26,6 +26,7 @@ from processors.oracle_log import (
 )
 from processors.oracle_verdicts import Fate, fates
 from schemas.event import rfc3339
+from schemas.reasons import Step
 
 # What a line that is still at work has not done yet cannot be held against it.
 NEEDS_AN_END = frozenset({Check.COMPLETE, Check.DECISIONS, Check.VIEW, Check.RECOVERED})
@@ -68,7 +69,7 @@ def score(
     sent, unread = published.sent_of(line)
     pages = published.pages_of_topics(line)
     edits = list({fate.edit.event.meta.event_id: fate.edit.event for fate in found}.values())
-    unfinished = (*_lagging(line), *_world_goes_on(ledger, parts, found))
+    unfinished = (*_lagging(line, parts, found), *_world_goes_on(ledger, parts, found))
     findings = [
         check_source_complete(ledger, line, parts, murmur2),
         check_source_once(ledger, line),
@@ -110,9 +111,15 @@ def _merged(findings: Sequence[Finding]) -> Iterator[Finding]:
             )
 
 
-def _lagging(line: Line) -> Iterator[str]:
+def _lagging(line: Line, parts: Sequence[Partition], found: Sequence[Fate]) -> Iterator[str]:
+    """Ticks that change nothing may wait: they never end."""
     for lag in line.lags:
-        yield f"{lag.step} has {lag.records} records of {lag.topic}/{lag.partition} still to do"
+        if lag.records:
+            yield f"{lag.step} has {lag.records} records of {lag.topic}/{lag.partition} still to do"
+        elif lag.step == Step.GATE:
+            mine = [fate for fate in found if fate.page.partition is parts[lag.partition]]
+            if any(step.moment[0] >= lag.done for fate in mine for step in fate.steps):
+                yield f"{lag.step} has ticks of {lag.topic}/{lag.partition} still to do, from {lag.done} on"
 
 
 def _world_goes_on(ledger: Ledger, parts: Sequence[Partition], found: Sequence[Fate]) -> Iterator[str]:

@@ -59,12 +59,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lag:
-    """Records of one partition that a step has not finished."""
+    """What a step has not finished of one partition: `records`, and ticks, from offset `done` on."""
 
     step: str
     topic: str
     partition: int
     records: int
+    done: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

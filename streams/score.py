@@ -16,6 +16,7 @@ from processors.oracle import Score, score
 from processors.oracle_facts import Lag, Line, Record
 from processors.oracle_ledger import Ledger, read_ledger
 from processors.oracle_story import as_document, tell, verdict
+from schemas.log import KIND_TICK
 from schemas.reasons import Step
 from streams import cluster
 from streams.kafka import close_consumer, consumer, read_partition
@@ -121,10 +122,11 @@ async def _lags(settings: Settings, step: Step, records: Sequence[Record], until
             lags = []
             for topic, partition in sorted({(record.topic, record.partition) for record in records}):
                 done = await reader.committed(TopicPartition(topic, partition)) or 0
-                left = sum((r.topic, r.partition) == (topic, partition) and r.offset >= done for r in records)
+                left = [r for r in records if (r.topic, r.partition) == (topic, partition) and r.offset >= done]
+                count = sum(r.headers.get("kind") != KIND_TICK for r in left)
                 if left:
-                    lags.append(Lag(step=step, topic=topic, partition=partition, records=left))
-            if not lags or time.monotonic() >= until:
+                    lags.append(Lag(step=step, topic=topic, partition=partition, records=count, done=done))
+            if not any(lag.records for lag in lags) or time.monotonic() >= until:
                 return lags
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
     finally:
