@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from processors import oracle_inside as inside
 from processors import oracle_published as published
 from processors.oracle_decisions import Made, check_decisions, check_one_verdict, decisions_of
 from processors.oracle_facts import Check, Disagreement, Finding, Line
 from processors.oracle_history import pages_of
+from processors.oracle_integrity import check_integrity
 from processors.oracle_ledger import Ledger
 from processors.oracle_log import (
     Partition,
@@ -74,11 +76,12 @@ def score(
         check_source_complete(ledger, line, parts, murmur2),
         check_source_once(ledger, line),
         published.check_once(sent),
-        published.check_repeats(ledger, line),
+        inside.check_repeats(ledger, line),
         check_source_order(parts),
         published.check_order(sent, made),
-        published.check_integrity(ledger, sent, pages),
-        published.check_ghosts(ledger, line, sent),
+        inside.check_homes(line, murmur2),
+        check_integrity(ledger, made, sent, pages),
+        inside.check_ghosts(ledger, line, sent),
         Finding(check=Check.GHOSTS, looked_at=0, disagreements=tuple(unread)),
         check_time(ledger, parts, quiet_ms=quiet_ms, caught_up_ms=caught_up_ms),
     ]
@@ -88,7 +91,7 @@ def score(
             check_decisions(found, made),
             published.check_published(made, sent, line, tuple(line.edits)),
             published.check_pages(sent, pages),
-            published.check_finished(line, edits),
+            inside.check_finished(line, edits),
         ]
     return Score(
         findings=tuple(_merged(findings)),

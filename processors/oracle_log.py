@@ -242,6 +242,7 @@ def check_time(
         wrong += _tick_numbers(number, partition, parts[0])
     if parts:
         wrong += _ahead(ledger, parts[0], quiet_ms, caught_up_ms)
+        wrong += _beyond(ledger, parts[0])
         wrong += [problem for partition in parts for problem in _cursor(ledger, partition)]
     return Finding(check=Check.TIME, looked_at=sum(len(p.ticks) for p in parts), disagreements=tuple(wrong))
 
@@ -312,6 +313,24 @@ class _Newest:
 
 def _stream(topic: str) -> str:
     return topic.partition(".")[2]
+
+
+def _beyond(ledger: Ledger, partition: Partition) -> Iterator[Disagreement]:
+    """No cursor is behind the end of what was offered."""
+    ends: dict[str, int] = {}
+    for offered in ledger.offered:
+        ends[offered.topic] = max(ends.get(offered.topic, 0), offered.offset + 1)
+    for placed in partition.ticks:
+        for position in placed.tick.cursor:
+            if position.next_offset > ends.get(position.topic, 0):
+                yield Disagreement(
+                    check=Check.TIME,
+                    what=f"the cursor of tick {placed.tick.number} is beyond what {position.topic} ever offered",
+                    expected=f"at most {ends.get(position.topic, 0)}",
+                    came=str(position.next_offset),
+                    place=placed.record.place,
+                )
+                return
 
 
 def _cursor(ledger: Ledger, partition: Partition) -> Iterator[Disagreement]:
