@@ -89,14 +89,14 @@ def dumps(doc: Mapping[str, Any]) -> bytes:
 
 
 @cache
-def told(random_state: int, seconds: float = 20, rate: float = 6) -> Told:
-    """Every message of a world in its order, then canaries for a while; and its ledger."""
+def told(random_state: int, seconds: float = 15, rate: float = 6, *, crowded: bool = False) -> Told:
+    """Every message of a world in its order, then canaries for a while; and its ledger. crowded: `with_rarities`."""
     world = build_world(random_state, seconds=seconds, rate=rate)
     made = Told(world)
     made.ledger.append(world_line(world, random_state, rate))
     made.ledger += [dumps(line) for line in acts(world)]
     last = world.end_ms + AFTER_MS
-    entries = with_rarities(world)
+    entries = with_rarities(world, crowded=crowded)
     for at_ms in range(world.end_ms + 500, last + 1, 500):
         entries += [(len(world.timeline), canary(topic, at_ms)) for topic in UPSTREAM]
     offsets = dict.fromkeys(UPSTREAM, 0)
@@ -109,11 +109,11 @@ def told(random_state: int, seconds: float = 20, rate: float = 6) -> Told:
     return made
 
 
-def with_rarities(world: World) -> list[tuple[int, Announced | Any]]:
+def with_rarities(world: World, *, crowded: bool) -> list[tuple[int, Announced | Any]]:
     """The timeline with `mw-reverted` where no text came back, and at times that the world itself does not choose.
 
     Of good edits: early (before the edit is announced), in time, and 5 ms after it was due under each window. Returns
-    (how far the world is then, entry).
+    (how far the world is then, entry). crowded: also where an edit of the same page waits beside it.
     """
     good = {(t.wiki, t.rev_id) for t in world.truth if t.kind == "good" and t.undone_after_ms is None}
     edits = [
@@ -123,13 +123,25 @@ def with_rarities(world: World) -> list[tuple[int, Announced | Any]]:
         and entry.event.get("page_change_kind") == "edit"
         and (entry.event["wiki_id"], entry.event["revision"]["rev_id"]) in good
     ]
+    if not crowded:
+        edits = [entry for entry in edits if alone(entry, world)]
     entries: list[tuple[int, Announced | Any]] = list(enumerate(world.timeline, 1))
-    for number, entry in enumerate(edits[::4]):
+    for number, entry in enumerate(edits[::3]):
         saved = milliseconds(entry.event["revision"]["rev_dt"])
         at_ms = (entry.at_ms - 40, saved + 2000, saved + 4005, saved + 9005)[number % 4]
         place = next((n for n, (_, other) in enumerate(entries) if other.at_ms > at_ms), len(entries))
         entries.insert(place, (entries[place - 1][0], tagged(entry, at_ms)))
     return entries
+
+
+def alone(entry: Announced, world: World) -> bool:
+    """Whether no other edit of its page was announced in the ten seconds before it."""
+    others = [
+        other
+        for other in world.timeline
+        if isinstance(other, Announced) and other.event.get("page", {}).get("page_id") == entry.event["page"]["page_id"]
+    ]
+    return not any(0 < entry.at_ms - other.at_ms < 10_000 for other in others)
 
 
 def tagged(entry: Announced, at_ms: int) -> Announced:
