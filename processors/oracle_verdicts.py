@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from processors.oracle_history import BARS, Edit, Page
+from processors.oracle_history import BARS, Edit, Page, Said
 from schemas.decision import Decision, Signal
 from schemas.log import Policies, Policy
 from schemas.reasons import State
@@ -59,33 +59,39 @@ def _fate(page: Page, edit: Edit, name: str) -> Fate:
     """What becomes of it if no newer edit is looked at."""
     fire, at = _fire(page, edit, name)
     fate = Fate(page, edit, name, fire, [])
-    released = False
+    after: list[Said] = []
     for said in edit.said:
-        signal, rules, policy = said.signal, *_rules(page, name, said.place)
-        fire = fire_ms(edit, policy, rules)
-        due = at is not None and (said.place > at if policy.hold_ms == 0 else said.place >= at)
-        moment = (said.place, 0, 0, 0, 0)
-        if not released and not due and (signal.at_ms < fire or policy.hold_ms == 0):
+        signal, (rules, policy) = said.signal, _rules(page, name, said.place)
+        instant = policy.hold_ms == 0
+        in_time = at is None or (said.place <= at if instant else said.place < at)
+        if in_time and (instant or signal.at_ms < fire_ms(edit, policy, rules)):
             state = State.SUPERSEDED if signal.by_self else State.WITHHELD
-            fate.steps.append(Step(moment, _decided(fate, policy, rules, state, signal.at_ms, said.signal)))
+            decision = _decided(fate, policy, rules, state, signal.at_ms, signal)
+            fate.steps.append(Step((said.place, 0, 0, 0, 0), decision))
             return fate
-        if not released:
-            released = True
-            fate.steps.append(_release(fate, policy, rules, at if due else None, moment))
-        if not signal.by_self and signal.at_ms - fire <= rules.horizon_ms:
-            fate.steps.append(Step(moment, _decided(fate, policy, rules, State.RETRACTED, signal.at_ms, signal)))
-            return fate
-    if not released and at is not None:
-        rules, policy = _rules(page, name, at)
-        fate.steps.append(_release(fate, policy, rules, at, (at, 0, 0, 0, 0)))
+        after.append(said)
+    if at is not None:
+        fate.steps.append(_release(fate, *_rules(page, name, at), at))
+        fate.steps += _taken_back(fate, after, at)
     return fate
 
 
-def _release(fate: Fate, policy: Policy, rules: Policies, at: int | None, signalled: Moment) -> Step:
-    """at: the place of the tick; None: a signal of a later time came first, and the release goes before it."""
+def _release(fate: Fate, rules: Policies, policy: Policy, at: int) -> Step:
     fire, event = fire_ms(fate.edit, policy, rules), fate.edit.event
-    moment = signalled if at is None else (at, int(policy.hold_ms > 0), fire, event.rev_id, fate.edit.epoch)
+    moment = (at, int(policy.hold_ms > 0), fire, event.rev_id, fate.edit.epoch)
     return Step(moment, _decided(fate, policy, rules, State.RELEASED, fire, None))
+
+
+def _taken_back(fate: Fate, after: list[Said], at: int) -> Iterator[Step]:
+    """By the first bar that is no self-revert; one that was read before the tick follows the release at once."""
+    for said in after:
+        place = max(said.place, at)
+        rules, policy = _rules(fate.page, fate.policy, place)
+        fire = fire_ms(fate.edit, policy, rules)
+        if not said.signal.by_self and said.signal.at_ms - fire <= rules.horizon_ms:
+            moment = (place, 1, fire, fate.edit.event.rev_id, fate.edit.epoch)
+            yield Step(moment, _decided(fate, policy, rules, State.RETRACTED, said.signal.at_ms, said.signal))
+            return
 
 
 def _overtaken(fate: Fate, newer: list[Fate]) -> None:
@@ -98,8 +104,6 @@ def _overtaken(fate: Fate, newer: list[Fate]) -> None:
         if (step := other.released) is not None
         and other.edit.event.rev_id > fate.edit.event.rev_id
         and read < step.moment < own
-        # What was due before the newer edit is not overtaken by it, wherever the tick lies.
-        and fate.fire_ms > other.fire_ms
     ]
     if earlier:
         moment, other = min(earlier, key=lambda each: each[0])
