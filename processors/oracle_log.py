@@ -11,7 +11,7 @@ import orjson
 
 from processors.oracle_facts import Check, Disagreement, Finding, Line, PageKey, Record
 from processors.oracle_ledger import Ledger, Offered
-from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, Canary, RecentChange
+from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, Canary, RecentChange, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, InvalidRecord, Policies, Tick, decode_policies, decode_tick
 
 # What every hold > 0 must have heard before it lets an edit out.
@@ -286,11 +286,15 @@ def _ahead(ledger: Ledger, partition: Partition, quiet_ms: int, caught_up_ms: in
                 yield Disagreement(
                     check=Check.TIME,
                     what=f"tick {placed.tick.number} says {stream} is heard {heard_ms - limit} ms further than it was",
-                    expected=f"at most {limit}, the newest that was offered and read",
-                    came=str(heard_ms),
+                    expected=f"at most {_time(limit)}, the newest that was offered and read",
+                    came=_time(heard_ms),
                     place=placed.record.place,
                 )
                 return
+
+
+def _time(at_ms: int) -> str:
+    return rfc3339(at_ms) if at_ms >= 0 else "nothing"
 
 
 class _Newest:

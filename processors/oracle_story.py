@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from unicodedata import combining, east_asian_width
 
 from processors.oracle import NEEDS_AN_END, Score
-from processors.oracle_facts import ABOUT, Check, Disagreement
+from processors.oracle_facts import ABOUT, Check, Disagreement, PageKey
 from processors.oracle_ledger import Ledger, Offered
 from processors.oracle_log import rev_of
+from processors.oracle_verdicts import Fate
 from schemas.event import PageChange, TagsChange, VisibilityChange, rfc3339
 
 WIDTH = 80
@@ -24,9 +26,12 @@ def tell(ledger: Ledger, score: Score, *, most: int = 10) -> Iterator[str]:
         yield ""
     yield from _table(score)
     disagreements = score.disagreements
+    told: set[tuple[PageKey | None, int | None]] = set()
     for number, each in enumerate(disagreements[:most], 1):
         yield ""
-        yield from story(ledger, score, each, number)
+        about = (each.page, each.rev_id)
+        yield from story(ledger, score, each, number, history_told=about in told and each.page is not None)
+        told.add(about)
     if len(disagreements) > most:
         yield ""
         yield f"and {len(disagreements) - most} more"
@@ -52,58 +57,93 @@ def _table(score: Score) -> Iterator[str]:
         yield f"{'FAILS' if wrong else mark} {check.value:<13} {looked_at:>7}  {ABOUT[check]}"[:WIDTH]
 
 
-def story(ledger: Ledger, score: Score, each: Disagreement, number: int) -> Iterator[str]:
+def story(
+    ledger: Ledger, score: Score, each: Disagreement, number: int, *, history_told: bool = False
+) -> Iterator[str]:
     """One disagreement."""
     yield from _wrapped(f"{number}. {each.check.value}: ", each.what)
     yield from _wrapped("   expected: ", each.expected)
     yield from _wrapped("   came:     ", each.came)
     if each.place:
         yield from _wrapped("   where:    ", each.place)
-    if each.page is not None:
-        yield from (f"   {line}"[:WIDTH] for line in history(ledger, score, each))
+    if history_told:
+        yield "   history:  as above"
+    elif each.page is not None:
+        yield from (cut(f"   {line}") for line in history(ledger, score, each.page, each.rev_id))
 
 
 def _wrapped(lead: str, text: str) -> Iterator[str]:
-    rest = " " * min(len(lead), 13)
+    rest = " " * (13 if lead.startswith("   ") else 3)
     yield from textwrap.wrap(text, WIDTH, initial_indent=lead, subsequent_indent=rest, break_on_hyphens=False)
 
 
-def history(ledger: Ledger, score: Score, each: Disagreement) -> Iterator[str]:
+def width(text: str) -> int:
+    """Columns on a terminal: most of East Asia's letters take two."""
+    return sum(0 if combining(letter) else 1 + (east_asian_width(letter) in "WF") for letter in text)
+
+
+def cut(text: str) -> str:
+    """What fits into a line."""
+    while width(text) > WIDTH:
+        text = text[:-1]
+    return text
+
+
+def history(ledger: Ledger, score: Score, page: PageKey, rev_id: int | None) -> Iterator[str]:
     """The page's events in the order offered: when, where in the log, what, revision, SHA-1; `>` marks the revision's.
 
-    Below them the decisions about the revision.
+    Below them, of the revision, the tick that has to release it under each policy, and what was decided (the place of a
+    decision is on its own topic).
     """
-    if each.page is None:
-        return
-    events = ledger.about(*each.page)
+    events = ledger.about(*page)
     places = {o.event_id: f"{n}/{place}" for n, part in enumerate(score.partitions) for place, o in part.events}
-    mine = [n for n, offered in enumerate(events) if rev_of(offered) == each.rev_id]
+    mine = [n for n, offered in enumerate(events) if rev_of(offered) == rev_id]
     first = max(0, (mine[0] if mine else 0) - BEFORE)
     day = rfc3339(events[0].at_ms)[:10] if events else ""
-    yield f"history of page {each.page[0]}:{each.page[1]} on {day}, with partition/offset of the log"
+    yield f"history of page {page[0]}:{page[1]} on {day}, places as partition/offset:"
     for offered in events[first : first + LINES]:
-        yield _event_line(offered, places.get(offered.event_id, "not in it"), each.rev_id)
+        yield _event_line(offered, places.get(offered.event_id, "not in it"), rev_id)
     if len(events) > first + LINES:
         yield f"… and {len(events) - first - LINES} more"
+    for fate in score.fates:
+        if fate.page.key == page and fate.edit.event.rev_id == rev_id:
+            yield from _due(score, fate)
     for made in score.decided:
         d = made.decision
-        if (d.wiki, d.page_id, d.rev_id) == (*each.page, each.rev_id):
-            place = f"{made.record.partition}/{made.record.offset}"
+        if (d.wiki, d.page_id, d.rev_id) == (*page, rev_id):
             reason = f" ({d.reason})" if d.reason else ""
-            yield f"  {rfc3339(d.decided_for_ms)[11:23]} {place:>9} {d.policy}: {d.state}{reason}"
+            yield _line(
+                d.decided_for_ms,
+                made.record.partition,
+                made.record.offset,
+                "decision",
+                f"{d.policy}: {d.state}{reason}",
+            )
+
+
+def _due(score: Score, fate: Fate) -> Iterator[str]:
+    """The tick that must release an edit, if nothing bars it; a hold of 0 needs none."""
+    tick = fate.page.partition.fires_at(fate.edit.place, fate.fire_ms)
+    if tick is not None and fate.fire_ms > fate.edit.start_ms:
+        number = score.partitions.index(fate.page.partition)
+        yield _line(fate.fire_ms, number, tick, "tick", f"{fate.policy}: due")
+
+
+def _line(at_ms: int, partition: int, offset: int, kind: str, text: str) -> str:
+    return f"  {rfc3339(at_ms)[11:23]} {f'{partition}/{offset}':>9} {kind:<10} {text}"
 
 
 def _event_line(offered: Offered, place: str, rev_id: int | None) -> str:
     mark = ">" if rev_of(offered) == rev_id else " "
     event = offered.event
     at = "" if event is None else rfc3339(event.meta.at_ms)[11:23]
-    return f"{mark} {at} {place:>9} {_kind(offered):<16} {rev_of(offered) or '':>10} {_remark(offered)}"
+    return f"{mark} {at} {place:>9} {_kind(offered):<10} {rev_of(offered) or '':>10} {_remark(offered)}"
 
 
 def _kind(offered: Offered) -> str:
     event = offered.event
     if isinstance(event, PageChange):
-        return event.kind
+        return "visibility" if event.kind == "visibility_change" else event.kind
     if isinstance(event, TagsChange):
         return "tags"
     return "visibility" if isinstance(event, VisibilityChange) else "?"

@@ -16,7 +16,7 @@ from memory_line import MemoryLine, murmur2, told
 from processors import cursor, deliver, heard, project, route
 from processors.oracle import score
 from processors.oracle_facts import Check
-from processors.oracle_story import tell
+from processors.oracle_story import tell, width
 from processors.shard import Shard
 from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, PageChange, milliseconds, rfc3339
 from schemas.reasons import State
@@ -351,7 +351,7 @@ def test_a_planted_bug_is_named_with_what_leads_to_it(bug: str, monkeypatch: pyt
     named = [each for each in found.disagreements if each.check is check]
     assert any(words in f"{each.what}; {each.expected}; {each.came}" for each in named)
     text = list(tell(ledger, found))
-    assert max(map(len, text)) <= 80
+    assert max(map(width, text)) <= 80
     pages = {each.page for each in found.disagreements[:10] if each.page is not None}
     assert all(f"   history of page {wiki}:{page_id} on 2026-01-05" in "\n".join(text) for wiki, page_id in pages)
 
