@@ -7,8 +7,8 @@ of any step's code shows in what the topics would hold.
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
+import io
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -27,9 +27,19 @@ from processors.shard import Group, Shard
 from schemas.content import Content, Text, encode_content
 from schemas.decision import encode_decisions
 from schemas.enriched import encode_enriched
-from schemas.event import EDIT_KINDS, TAGS_CHANGE, InvalidEvent, PageChange, decode_event, milliseconds, rfc3339
+from schemas.event import (
+    EDIT_KINDS,
+    READABLE,
+    TAGS_CHANGE,
+    InvalidEvent,
+    PageChange,
+    decode_event,
+    milliseconds,
+    rfc3339,
+)
 from schemas.log import Policy, Position
 from schemas.reasons import Answer
+from streams import ledger as writer
 from streams import source
 from streams.inbox import Closed, Item, Message, Named, Opened
 from streams.kafka import Out
@@ -37,10 +47,13 @@ from streams.publish import Publish
 from streams.settings import Settings
 from streams.source_log import Found
 from streams.topics import Topics
-from streams.world import TOPICS as UPSTREAM
-from streams.world import Announced, World, build_world, canary
+from streams.wiki_events import TOPICS, canary
+from streams.world import build_world
+from streams.world_scene import Announced
 
 AFTER_MS = 20_000
+# The upstream topics that the source asks for.
+HEARD = tuple(topic for topic in TOPICS if topic.partition(".")[2] in READABLE)
 # The content of every fifth revision comes when so many more records of its partition have been read.
 SLOW, SLOW_RECORDS = 5, 60
 SETTINGS = Settings(
@@ -53,22 +66,22 @@ SETTINGS = Settings(
 
 @dataclass(frozen=True)
 class Served:
-    """One message as the source serves it, and how far the world was then."""
+    """One message as the source serves it."""
 
     at_ms: int
     topic: str
     offset: int
     data: bytes
-    played: int
 
 
 @dataclass
 class Told:
-    """A world with its messages, and the ledger's lines about what it did and offered."""
+    """A world's messages, what its API says of each edit as it is announced, and the ledger of all that."""
 
-    world: World
+    begin_ms: int
     messages: list[Served] = field(default_factory=list)
-    ledger: list[bytes] = field(default_factory=list)
+    contents: dict[str, Content] = field(default_factory=dict)
+    ledger: bytes = b""
 
 
 @dataclass
@@ -84,129 +97,114 @@ class Kept:
     timestamp: int
 
 
-def dumps(doc: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(doc, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE)
-
-
 @cache
 def told(random_state: int, seconds: float = 15, rate: float = 6, *, crowded: bool = False) -> Told:
-    """Every message of a world in its order, then canaries for a while; and its ledger. crowded: `with_rarities`."""
-    world = build_world(random_state, seconds=seconds, rate=rate)
-    made = Told(world)
-    made.ledger.append(world_line(world, random_state, rate))
-    made.ledger += [dumps(line) for line in acts(world)]
-    last = world.end_ms + AFTER_MS
-    entries = with_rarities(world, crowded=crowded)
-    for at_ms in range(world.end_ms + 500, last + 1, 500):
-        entries += [(len(world.timeline), canary(topic, at_ms)) for topic in UPSTREAM]
-    offsets = dict.fromkeys(UPSTREAM, 0)
-    for played, entry in entries:
-        if isinstance(entry, Announced):
-            offset, offsets[entry.topic] = offsets[entry.topic], offsets[entry.topic] + 1
-            event = served_as(entry.event, entry.topic, offset)
-            made.messages.append(Served(entry.at_ms, entry.topic, offset, orjson.dumps(event), played))
-            made.ledger.append(offered_line(made.messages[-1]))
+    """Every message of a world in its order, and canaries for a while. crowded: see `rarities`."""
+    plain = Telling(random_state, seconds, rate)
+    plain.run([])
+    rare = Telling(random_state, seconds, rate)
+    rare.run(rarities(plain, crowded=crowded))
+    return rare.told
+
+
+class Telling:
+    """Lets a world happen once, and writes down what it says."""
+
+    def __init__(self, random_state: int, seconds: float, rate: float) -> None:
+        self.world = build_world(random_state, seconds=seconds, rate=rate)
+        self.told = Told(self.world.begin_ms)
+        self._file = io.BytesIO()
+        self._ledger = writer.Ledger(self._file)
+        self._offsets = dict.fromkeys(TOPICS, 0)
+
+    def run(self, more: list[Announced]) -> None:
+        """more: what is said beside what the world says."""
+        world = self.world
+        self._ledger.world(
+            random_state=world.random_state, begin_ms=world.begin_ms, end_ms=world.end_ms, rate=world.rate,
+            time_scale=world.time_scale, wikis=world.wikis,
+        )  # fmt: skip
+        more = sorted(more, key=lambda entry: entry.at_ms)
+        while (at_ms := world.next_ms()) is not None:
+            while more and more[0].at_ms <= at_ms:
+                self._say(more.pop(0))
+            for entry in world.step():
+                if isinstance(entry, Announced):
+                    self._say(entry)
+                else:
+                    self._ledger.did(entry)
+        for at_ms in range(world.end_ms + 500, world.end_ms + AFTER_MS, 500):
+            for topic in TOPICS:
+                self._say(Announced(at_ms=at_ms, topic=topic, event=canary(topic, at_ms)))
+        self.told.ledger = self._file.getvalue()
+
+    def _say(self, entry: Announced) -> None:
+        if entry.topic not in HEARD:
+            return
+        offset = self._offsets[entry.topic]
+        self._offsets[entry.topic] += 1
+        meta = dict(entry.event["meta"]) | {"topic": entry.topic, "partition": 0, "offset": offset}
+        message = Served(entry.at_ms, entry.topic, offset, orjson.dumps({**entry.event, "meta": meta}))
+        self.told.messages.append(message)
+        self._ledger.offered(message.at_ms, message.topic, message.offset, message.data)
+        event = decode_event(message.data)
+        if isinstance(event, PageChange) and event.kind in EDIT_KINDS:
+            self.told.contents.setdefault(event.meta.event_id, self._fetch(event, message.data))
+
+    def _fetch(self, event: PageChange, data: bytes) -> Content:
+        revision = self._ask(event.meta.domain, event.rev_id, lambda found: announced_sha1(event))
+        parent = None
+        if event.parent_id:
+            parent = self._ask(event.meta.domain, event.parent_id, lambda found: announced_parent_sha1(event, found))
+        return Content(
+            wiki=event.wiki, page_id=event.page_id, rev_id=event.rev_id, event=data,
+            revision=revision, parent=parent, source=f"https://{event.meta.domain}/w/api.php",
+        )  # fmt: skip
+
+    def _ask(self, domain: str, rev_id: int, announced: Callable[[Any], str | None]) -> Text:
+        answer = self.world.revision(domain, rev_id)
+        if answer is None:
+            self._ledger.served(self.world.now_ms, domain, rev_id, "missing", None, "wikitext")
+            return Text(rev_id=rev_id, answer=Answer.MISSING)
+        page = {key: value for key, value in answer.items() if key != "revision"} | {"revisions": [answer["revision"]]}
+        found = read_answers(orjson.dumps({"query": {"pages": [page]}}), [rev_id]).found[rev_id]
+        said = "hidden" if found.hidden else "text"
+        self._ledger.served(self.world.now_ms, domain, rev_id, said, found.text, "wikitext")
+        return judge(found, announced(found))
+
+
+def rarities(telling: Telling, *, crowded: bool) -> list[Announced]:
+    """`mw-reverted` where no text came back, and at times that the world itself does not choose.
+
+    Of good edits: early (before the edit is announced), in time, and 5 ms after it was due under each window.
+    crowded: also where another edit of the same page waits beside it.
+    """
+    good = {(t.wiki, t.rev_id) for t in telling.world.truth if t.kind == "good" and t.undone_after_ms is None}
+    said = [(message, orjson.loads(message.data)) for message in telling.told.messages]
+    edits = [(m, doc) for m, doc in said if doc.get("page_change_kind") == "edit" and doc["wiki_id"] != "canarywiki"]
+    times: dict[tuple[str, int], list[int]] = {}
+    for message, doc in edits:
+        times.setdefault((doc["wiki_id"], doc["page"]["page_id"]), []).append(message.at_ms)
+    made: list[Announced] = []
+    for message, doc in edits:
+        around = times[doc["wiki_id"], doc["page"]["page_id"]]
+        alone = not any(0 < message.at_ms - other < 10_000 for other in around)
+        if (doc["wiki_id"], doc["revision"]["rev_id"]) in good and (alone or crowded):
+            saved = milliseconds(doc["revision"]["rev_dt"])
+            at_ms = (message.at_ms - 40, saved + 2000, saved + 4005, saved + 9005)[len(made) % 4]
+            made.append(tagged(doc, at_ms))
     return made
 
 
-def with_rarities(world: World, *, crowded: bool) -> list[tuple[int, Announced | Any]]:
-    """The timeline with `mw-reverted` where no text came back, and at times that the world itself does not choose.
-
-    Of good edits: early (before the edit is announced), in time, and 5 ms after it was due under each window. Returns
-    (how far the world is then, entry). crowded: also where an edit of the same page waits beside it.
-    """
-    good = {(t.wiki, t.rev_id) for t in world.truth if t.kind == "good" and t.undone_after_ms is None}
-    edits = [
-        entry
-        for entry in world.timeline
-        if isinstance(entry, Announced)
-        and entry.event.get("page_change_kind") == "edit"
-        and (entry.event["wiki_id"], entry.event["revision"]["rev_id"]) in good
-    ]
-    if not crowded:
-        edits = [entry for entry in edits if alone(entry, world)]
-    entries: list[tuple[int, Announced | Any]] = list(enumerate(world.timeline, 1))
-    for number, entry in enumerate(edits[::3]):
-        saved = milliseconds(entry.event["revision"]["rev_dt"])
-        at_ms = (entry.at_ms - 40, saved + 2000, saved + 4005, saved + 9005)[number % 4]
-        place = next((n for n, (_, other) in enumerate(entries) if other.at_ms > at_ms), len(entries))
-        entries.insert(place, (entries[place - 1][0], tagged(entry, at_ms)))
-    return entries
-
-
-def alone(entry: Announced, world: World) -> bool:
-    """Whether no other edit of its page was announced in the ten seconds before it."""
-    others = [
-        other
-        for other in world.timeline
-        if isinstance(other, Announced) and other.event.get("page", {}).get("page_id") == entry.event["page"]["page_id"]
-    ]
-    return not any(0 < entry.at_ms - other.at_ms < 10_000 for other in others)
-
-
-def tagged(entry: Announced, at_ms: int) -> Announced:
-    event, stream = entry.event, TAGS_CHANGE
+def tagged(event: Mapping[str, Any], at_ms: int) -> Announced:
     name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{event['wiki_id']} {event['revision']['rev_id']} {at_ms}"))
-    meta = dict(event["meta"]) | {"stream": stream, "id": name, "dt": rfc3339(at_ms)}
+    meta = dict(event["meta"]) | {"stream": TAGS_CHANGE, "id": name, "dt": rfc3339(at_ms)}
     doc = {
         "$schema": "/mediawiki/revision/tags-change/1.0.0", "meta": meta, "database": event["wiki_id"],
         "page_id": event["page"]["page_id"], "page_title": event["page"]["page_title"],
         "rev_id": event["revision"]["rev_id"], "tags": ["mw-reverted"], "prior_state": {"tags": []},
     }  # fmt: skip
-    return Announced(at_ms=at_ms, topic=f"eqiad.{stream}", event=doc)
-
-
-def world_line(world: World, random_state: int, rate: float) -> bytes:
-    head = {"kind": "world", "version": 1, "random_state": random_state, "rate": rate, "begin_ms": world.begin_ms}
-    return dumps(head | {"end_ms": world.end_ms, "wikis": sorted({truth.wiki for truth in world.truth})})
-
-
-def served_as(event: Mapping[str, Any], topic: str, offset: int) -> dict[str, Any]:
-    meta = dict(event["meta"]) | {"topic": topic, "partition": 0, "offset": offset}
-    return {**event, "meta": meta}
-
-
-def offered_line(message: Served) -> bytes:
-    line: dict[str, Any] = {
-        "kind": "offered",
-        "at_ms": message.at_ms,
-        "topic": message.topic,
-        "offset": message.offset,
-    }
-    try:
-        line["event"] = orjson.loads(message.data)
-    except orjson.JSONDecodeError:
-        line["bytes_base64"] = base64.b64encode(message.data).decode()
-    return dumps(line)
-
-
-def acts(world: World) -> Iterable[dict[str, Any]]:
-    """What the world did, from its truth; an undoing is told at its time."""
-    saved = {}
-    for entry in world.timeline:
-        if isinstance(entry, Announced) and "page_change_kind" in entry.event and "revision" in entry.event:
-            event = entry.event
-            saved.setdefault((event["wiki_id"], event["revision"]["rev_id"]), event)
-    undoes: dict[tuple[str, int], list[int]] = {}
-    for truth in world.truth:
-        if truth.undone_by is not None:
-            undoes.setdefault((truth.wiki, truth.undone_by), []).append(truth.rev_id)
-    lines = []
-    for truth in world.truth:
-        event = saved.get((truth.wiki, truth.rev_id))
-        if event is None:
-            continue
-        at_ms = round(decode_event(orjson.dumps(served_as(event, "eqiad.x", 0))).rev_ms)  # type: ignore[union-attr]
-        line = {
-            "kind": "did", "at_ms": at_ms, "wiki": truth.wiki, "page_id": event["page"]["page_id"],
-            "title": truth.title, "rev_id": truth.rev_id, "parent_id": None, "what": truth.kind, "how": truth.how,
-            "undoes": undoes.get((truth.wiki, truth.rev_id), []), "user": None, "sha1": None, "size_bytes": 0,
-        }  # fmt: skip
-        lines.append(line)
-        if truth.how == "deletion" and truth.undone_after_ms is not None:
-            gone = {"rev_id": None, "what": "delete", "how": None, "undoes": [truth.rev_id]}
-            lines.append(line | gone | {"at_ms": at_ms + truth.undone_after_ms})
-    return sorted(lines, key=lambda line: line["at_ms"])
+    return Announced(at_ms=at_ms, topic=f"eqiad.{TAGS_CHANGE}", event=doc)
 
 
 class MemoryLine:
@@ -217,14 +215,12 @@ class MemoryLine:
         self.settings = settings
         self.topics = Topics(settings)
         self.kept: dict[str, list[Kept]] = {row.name: [] for row in self.topics.table()}
-        self.ledger = list(told.ledger)
         self._ends: dict[tuple[str, int], int] = {}
-        self._contents: dict[str, tuple[bytes, bytes, list[bytes]]] = {}
 
     def run(self) -> tuple[Ledger, Line]:
         self.hear()
         asyncio.run(self._decide_and_publish())
-        return read_ledger(self.ledger), self.line()
+        return read_ledger(io.BytesIO(self.told.ledger)), self.line()
 
     def score(self) -> Score:
         ledger, line = self.run()
@@ -245,11 +241,10 @@ class MemoryLine:
 
     def hear(self) -> None:
         """The source step's own batches, a quarter of a second of the world each; in the middle it reconnects."""
-        world = self.told.world
-        batches = source.Batches(self.settings, Found(tick=None, event_ids=()), world.begin_ms)
-        positions = tuple(Position(topic=t, partition=0, next_offset=-1, at_ms=world.begin_ms) for t in UPSTREAM)
-        begin: list[Item] = [Opened(at_ms=world.begin_ms), Named(topics=tuple(UPSTREAM), new=positions)]
-        items, due = begin, world.begin_ms
+        due = self.told.begin_ms
+        batches = source.Batches(self.settings, Found(tick=None, event_ids=()), due)
+        positions = tuple(Position(topic=topic, partition=0, next_offset=-1, at_ms=due) for topic in HEARD)
+        items: list[Item] = [Opened(at_ms=due), Named(topics=tuple(HEARD), new=positions)]
         half = len(self.told.messages) // 2
         for number, message in enumerate(self.told.messages):
             if message.at_ms > due:
@@ -270,12 +265,11 @@ class MemoryLine:
 
     async def _decide_and_publish(self) -> None:
         publish = Publish(self.settings)
-        played = {hashlib.sha256(m.data).digest(): m.played for m in self.told.messages}
         for partition in range(self.settings.partitions):
             shard, publish._pages[partition] = Shard(), {}
             slow: list[tuple[int, tuple[bytes, bytes, bytes]]] = []
             for number, record in enumerate([r for r in self.kept[self.topics.source] if r.partition == partition]):
-                content = self._content(record, played)
+                content = self._content(record)
                 if content is not None:
                     is_slow = int(content[0].split(b":")[2]) % SLOW == 0
                     slow.append((number + SLOW_RECORDS * is_slow, content))
@@ -302,37 +296,14 @@ class MemoryLine:
             made += self.write([Out(topic=self.topics.enriched, key=key, value=enriched, partition=partition)], at_ms)
         return made
 
-    def _content(self, record: Kept, played: Mapping[bytes, int]) -> tuple[bytes, bytes, bytes] | None:
+    def _content(self, record: Kept) -> tuple[bytes, bytes, bytes] | None:
         if dict(record.headers)["kind"] != b"event" or record.value is None:
             return None
         event = decode_event(record.value)
         if not isinstance(event, PageChange) or event.kind not in EDIT_KINDS:
             return None
-        self.told.world.played = played.get(hashlib.sha256(record.value).digest(), 0)
-        content = self._fetch(event, record.value)
+        content = self.told.contents[event.meta.event_id]
         return content.key, encode_content(content), _enriched(encode_content(content), content)
-
-    def _fetch(self, event: PageChange, data: bytes) -> Content:
-        revision = self._ask(event.meta.domain, event.rev_id, lambda found: announced_sha1(event))
-        parent = None
-        if event.parent_id:
-            parent = self._ask(event.meta.domain, event.parent_id, lambda found: announced_parent_sha1(event, found))
-        return Content(
-            wiki=event.wiki, page_id=event.page_id, rev_id=event.rev_id, event=data,
-            revision=revision, parent=parent, source=f"https://{event.meta.domain}/w/api.php",
-        )  # fmt: skip
-
-    def _ask(self, domain: str, rev_id: int, announced: Callable[[Any], str | None]) -> Text:
-        answer = self.told.world.revision(domain, rev_id)
-        line: dict[str, Any] = {"kind": "served", "at_ms": 0, "domain": domain, "rev_id": rev_id, "size_bytes": None}
-        if answer is None:
-            self.ledger.append(dumps(line | {"answer": "missing", "sha256": None}))
-            return Text(rev_id=rev_id, answer=Answer.MISSING)
-        page = {key: value for key, value in answer.items() if key != "revision"} | {"revisions": [answer["revision"]]}
-        found = read_answers(orjson.dumps({"query": {"pages": [page]}}), [rev_id]).found[rev_id]
-        sha256 = None if found.text is None else hashlib.sha256(found.text.encode()).hexdigest()
-        self.ledger.append(dumps(line | {"answer": "hidden" if found.hidden else "text", "sha256": sha256}))
-        return judge(found, announced(found))
 
     def line(self) -> Line:
         topics = self.topics

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
-from memory_line import MemoryLine, dumps, told
+from memory_line import MemoryLine, told
 
 from processors.oracle_ledger import Ledger, read_ledger
 from processors.oracle_quality import quality
 from schemas.decision import Decision
 from schemas.reasons import Bar, State
+from streams.ledger import dump_line as dumps
 
 WORLD = {"kind": "world", "version": 1, "random_state": 1, "rate": 1.0, "begin_ms": 0, "wikis": ["w"]}
 
@@ -76,7 +79,7 @@ def test_where_nothing_is_bad_there_is_nothing_to_protect_from():
 def test_a_longer_window_protects_better_and_takes_less_back_on_a_whole_world():
     line = MemoryLine(told(1))
     score = line.score()
-    truth = read_ledger(line.ledger)
+    truth = read_ledger(io.BytesIO(line.told.ledger))
     live, fast, careful = quality(truth, (made.decision for made in score.decided))
     assert (live.protection, fast.protection, careful.protection) == tuple(
         sorted([live.protection, fast.protection, careful.protection])

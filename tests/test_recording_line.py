@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections import Counter
-from hashlib import sha256
 from pathlib import Path
 
 import jsonschema_rs
@@ -16,7 +16,6 @@ import recording
 import verdicts
 from aiokafka.partitioner import murmur2
 from line import HOLDS, Outcome
-from memory_line import Served, dumps, offered_line
 
 from processors.digest import sha1_base36
 from processors.oracle import score
@@ -27,6 +26,7 @@ from schemas.decision import encode_decision
 from schemas.reasons import Answer, Step
 from streams import cluster
 from streams.capture import capture, read_capture, replay
+from streams.ledger import Ledger
 from streams.run import run_steps
 from streams.settings import Settings
 
@@ -196,7 +196,7 @@ def test_a_replay_of_the_captured_log_gives_the_very_decisions_of_the_line(ran, 
 
 
 def test_the_oracle_finds_nothing_to_object_to(ran):
-    ledger = read_ledger(recorded_ledger(ran.settings))
+    ledger = read_ledger(io.BytesIO(recorded_ledger()))
     found = score(ledger, as_line(ran), murmur2=murmur2)
     # The gate lets out at once what a late signal names, before what is older: see tests/test_oracle_catches.py.
     others = [each for each in found.disagreements if "it came after revision" not in each.what]
@@ -204,18 +204,19 @@ def test_the_oracle_finds_nothing_to_object_to(ran):
     assert found.unfinished == ()
 
 
-def recorded_ledger(settings: Settings) -> list[bytes]:
+def recorded_ledger() -> bytes:
     """The recording as a simulated wiki would tell it: what was offered, and every answer that there was to give."""
-    lines = [dumps({"kind": "world", "version": 1, "begin_ms": recording.first_ms()})]
-    played = [*recording.messages(), *recording.canaries_after()]
-    lines += [offered_line(Served(m.at_ms, m.topic, m.offset, m.data, 0)) for m in played]
+    file = io.BytesIO()
+    ledger = Ledger(file)
+    begin_ms = recording.first_ms()
+    ledger.world(random_state=0, begin_ms=begin_ms, end_ms=begin_ms, rate=2, time_scale=1, wikis=["enwiki", "dewiki"])
+    for message in [*recording.messages(), *recording.canaries_after()]:
+        ledger.offered(message.at_ms, message.topic, message.offset, message.data)
     for domain, rev_id, answer in recording.Answers().all():
         text = None if answer is None else answer["revision"]["slots"]["main"].get("content")
         said = "missing" if answer is None else "hidden" if text is None else "text"
-        digest = None if text is None else sha256(text.encode()).hexdigest()
-        line = {"kind": "served", "domain": domain, "rev_id": rev_id, "answer": said, "sha256": digest}
-        lines.append(dumps(line))
-    return lines
+        ledger.served(begin_ms, domain, rev_id, said, text, "wikitext")
+    return file.getvalue()
 
 
 def as_line(ran: Outcome) -> Line:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import produce
-from memory_line import Served, acts, dumps, offered_line, world_line
 
 from schemas.event import rfc3339
 from schemas.log import Policy
@@ -21,11 +17,13 @@ from streams import cluster
 from streams.cli import main
 from streams.eventstreams import SimulatedSource
 from streams.kafka import Out, read_partition
+from streams.ledger import Ledger
+from streams.ledger import dump_line as dumps
 from streams.run import run_steps
 from streams.score import judged
 from streams.settings import Settings
 from streams.topics import Topics
-from streams.world import World, build_world, play
+from streams.world import build_world, play
 
 pytestmark = pytest.mark.kafka
 
@@ -33,26 +31,6 @@ pytestmark = pytest.mark.kafka
 STATE = 3
 SPEED = 4.0
 AFTER_SECONDS = 14.0  # of the world: the longest window, its grace, and some
-
-
-class Answering:
-    """The world's wikis; what they answer goes into the ledger."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.lines: list[bytes] = []
-
-    def siteinfo(self, domain: str) -> Mapping[str, Any]:
-        return self._world.siteinfo(domain)
-
-    def revision(self, domain: str, rev_id: int) -> Mapping[str, Any] | None:
-        answer = self._world.revision(domain, rev_id)
-        text = None if answer is None else answer["revision"]["slots"]["main"].get("content")
-        said = "missing" if answer is None else "hidden" if text is None else "text"
-        digest = None if text is None else sha256(text.encode()).hexdigest()
-        line = {"kind": "served", "at_ms": 0, "domain": domain, "rev_id": rev_id, "size_bytes": None}
-        self.lines.append(dumps(line | {"answer": said, "sha256": digest}))
-        return answer
 
 
 @dataclass(frozen=True)
@@ -64,9 +42,10 @@ class Ran:
 
 
 async def run_line(kafka: str, folder: Path, *, random_state: int, speed: float, seconds: float = 8) -> Ran:
-    world = build_world(random_state, seconds=seconds, rate=6)
-    answering = Answering(world)
-    source = SimulatedSource(answering)
+    path = folder / f"ledger-{random_state}-{speed:g}.ndjson"
+    world = build_world(random_state, seconds=seconds, rate=6, tail_seconds=6)
+    file = path.open("wb")
+    source = SimulatedSource(world, ledger=Ledger(file))
     await source.start()
     settings = Settings(
         kafka=kafka,
@@ -84,20 +63,17 @@ async def run_line(kafka: str, folder: Path, *, random_state: int, speed: float,
         requests_per_minute=6000,
     )
     await cluster.create(settings)
-    path = folder / f"ledger-{random_state}-{speed:g}.ndjson"
     stop = asyncio.Event()
     steps = asyncio.create_task(run_steps(settings, list(Step), stop))
     try:
         await play(world, source, speed=speed, after_seconds=AFTER_SECONDS)
-        messages = [Served(m.at_ms, m.topic, m.offset, m.data, 0) for m in source.messages]
-        head = [world_line(world, random_state, 6), *map(dumps, acts(world)), *map(offered_line, messages)]
-        path.write_bytes(b"".join(head + answering.lines))
+        file.flush()
         await judged(settings, path, wait_seconds=60)
-        path.write_bytes(b"".join(head + answering.lines))
     finally:
         stop.set()
         await steps
         await source.stop()
+        file.close()
     return Ran(settings, path)
 
 
