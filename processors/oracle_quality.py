@@ -78,7 +78,9 @@ def _quality(
         if revision in out:
             taken_back = [made.decided_for_ms for made in known[revision] if made.state is State.RETRACTED]
             replaced = [out[by].fire_ms] if by in out else []
-            exposure_ms += max(0, min([*taken_back, *replaced, end_ms]) - out[revision].fire_ms)
+            # `rev_dt` is in whole seconds: an edit is not seen before it is made.
+            shown_ms = max(out[revision].fire_ms, truth[revision].at_ms)
+            exposure_ms += max(0, min([*taken_back, *replaced, end_ms]) - shown_ms)
     return Quality(
         policy=policy,
         edits=len(known),

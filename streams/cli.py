@@ -59,9 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     command = _command(commands, "demo", _demo, "the whole line on a world made up here: no network, no configuration")
-    command.add_argument("--random-state", type=int, default=1, help="which world (default: 1)")
-    command.add_argument("--seconds", type=float, default=20, help="how long the world is edited (default: 20)")
-    command.add_argument("--rate", type=float, default=6, help="edits per second (default: 6)")
+    command.add_argument("--random-state", type=int, default=1, help="which world (default: %(default)s)")
+    command.add_argument("--seconds", type=float, default=20, help="how long it is edited (default: %(default)g)")
+    command.add_argument("--hours", type=float, help="the same in hours")
+    command.add_argument("--rate", type=float, default=6, help="edits per second (default: %(default)g)")
+    command.add_argument(
+        "--faults", choices=["none", "storm"], default="none", help="storm: kill steps, cut the stream"
+    )
+    command.add_argument("--pictures", type=Path, help="folder for the curve (default: SLUICE_STATE/demo)")
 
     command = _command(commands, "world", _world, "a simulated Wikimedia on loopback, and a ledger of all it did")
     command.add_argument("--random-state", type=int, default=1, help="which world (default: %(default)s)")
@@ -119,9 +124,16 @@ def _command(commands: Any, name: str, function: Any, text: str) -> argparse.Arg
 
 
 def _demo(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
-    from streams.demo import run_demo  # the demo brings a web server that no other command needs
+    from streams.demo import Show, default_pictures, run_demo  # a web server that no other command needs
 
-    return run_demo(random_state=arguments.random_state, seconds=arguments.seconds, rate=arguments.rate, env=env)
+    show = Show(
+        random_state=arguments.random_state,
+        seconds=arguments.seconds if arguments.hours is None else arguments.hours * 3600,
+        rate=arguments.rate,
+        faults=arguments.faults,
+        pictures=arguments.pictures or default_pictures(env),
+    )
+    return run_demo(show, env)
 
 
 def _world(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

@@ -33,7 +33,7 @@ class StepProcesses:
 
     def start_ended(self) -> list[Step]:
         """Start those that ended by themselves; returns them."""
-        ended = [step for step, process in self.running.items() if process.exit_code is not None]
+        ended = [step for step, process in list(self.running.items()) if process.exit_code is not None]
         for step in ended:
             self.running.pop(step).wait()
             self.start(step)

@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
+from typing import Any, BinaryIO
 
 from streams.eventstreams import SimulatedSource
-from streams.ledger import Did
+from streams.ledger import Did, Ledger
 from streams.wiki_events import SCHEMAS, canary
 from streams.wiki_pages import Wiki, siteinfo
 from streams.wiki_recent import row
@@ -117,6 +117,19 @@ class World:
             )
             self._truth[act.wiki, act.rev_id] = (act.at_ms, made)
 
+    def ledger(self, file: BinaryIO) -> Ledger:
+        """A ledger of this world, begun: it takes what will be offered and served. The caller closes the file."""
+        ledger = Ledger(file)
+        ledger.world(
+            random_state=self.random_state,
+            begin_ms=self.begin_ms,
+            end_ms=self.end_ms,
+            rate=self.rate,
+            time_scale=self.time_scale,
+            wikis=self.wikis,
+        )
+        return ledger
+
     # What the APIs answer.
 
     def revision(self, domain: str, rev_id: int) -> Mapping[str, Any] | None:
@@ -176,15 +189,6 @@ async def play(world: World, source: SimulatedSource, *, speed: float = 1.0, aft
     loop = asyncio.get_running_loop()
     began, ledger, steps = loop.time(), source.ledger, 0
     source.speed = source.api.speed = speed
-    if ledger is not None:
-        ledger.world(
-            random_state=world.random_state,
-            begin_ms=world.begin_ms,
-            end_ms=world.end_ms,
-            rate=world.rate,
-            time_scale=world.time_scale,
-            wikis=world.wikis,
-        )
 
     async def due(at_ms: int) -> None:
         wait = began + (at_ms - world.begin_ms) / 1000 / speed - loop.time() if speed else 0.0

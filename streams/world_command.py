@@ -75,7 +75,7 @@ async def _serve(options: WorldOptions) -> int:
     world, stop = options.world(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    with _ledger(options.ledger) as ledger:
+    with _ledger(world, options.ledger) as ledger:
         source = SimulatedSource(world, ledger=ledger, kept=KEPT_MESSAGES)
         source.api.requests_per_minute = REQUESTS_PER_MINUTE
         await source.start(port=options.port)
@@ -114,13 +114,13 @@ async def _until(stop: asyncio.Event, tasks: set[asyncio.Task[None]]) -> None:
 
 
 @contextlib.contextmanager
-def _ledger(path: Path | None) -> Iterator[Ledger | None]:
+def _ledger(world: World, path: Path | None) -> Iterator[Ledger | None]:
     """The file is begun anew, as the world is."""
     if path is None:
         yield None
         return
     with path.open("wb") as file:
-        yield Ledger(file)
+        yield world.ledger(file)
 
 
 def _introduce(world: World, source: SimulatedSource, options: WorldOptions) -> None:

@@ -34,7 +34,6 @@ from streams.broker import Broker
 from streams.eventstreams import SimulatedSource
 from streams.exactly_once import ExactlyOnce
 from streams.kafka import Out, consumer, producer, send
-from streams.ledger import Ledger
 from streams.run import run_steps
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics, limits
@@ -198,7 +197,7 @@ def simulate(changes: int = 20_000) -> None:
         canary_every_ms=900_000, keeps_truth=False,
     )  # fmt: skip
     with open(os.devnull, "wb") as file:
-        source = SimulatedSource(made, ledger=Ledger(file))
+        source = SimulatedSource(made, ledger=made.ledger(file))
         began = time.process_time()
         asyncio.run(play(made, source, speed=0, after_seconds=0))
         ours = time.process_time() - began

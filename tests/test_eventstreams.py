@@ -18,7 +18,6 @@ import recording
 
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, milliseconds, rfc3339
 from streams.eventstreams import Refusal, SimulatedSource
-from streams.ledger import Ledger
 from streams.stream_log import Message, StreamLog, Subscription
 from streams.wiki_api import ApiFault
 from streams.world import BEGIN_MS, World, build_world, play
@@ -62,7 +61,7 @@ def text_of(found: Any) -> str:
 async def served() -> AsyncIterator[Served]:
     file = io.BytesIO()
     world = build_world(3, seconds=20, tail_seconds=10)
-    source = SimulatedSource(world, ledger=Ledger(file))
+    source = SimulatedSource(world, ledger=world.ledger(file))
     await source.start()
     await play(world, source, speed=0, after_seconds=1)
     yield Served(world, source, file)

@@ -17,7 +17,6 @@ from streams import cluster
 from streams.cli import main
 from streams.eventstreams import SimulatedSource
 from streams.kafka import Out, read_partition
-from streams.ledger import Ledger
 from streams.ledger import dump_line as dumps
 from streams.run import run_steps
 from streams.score import judged
@@ -45,7 +44,7 @@ async def run_line(kafka: str, folder: Path, *, random_state: int, speed: float,
     path = folder / f"ledger-{random_state}-{speed:g}.ndjson"
     world = build_world(random_state, seconds=seconds, rate=6, tail_seconds=6)
     file = path.open("wb")
-    source = SimulatedSource(world, ledger=Ledger(file))
+    source = SimulatedSource(world, ledger=world.ledger(file))
     await source.start()
     settings = Settings(
         kafka=kafka,

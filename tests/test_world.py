@@ -33,7 +33,7 @@ from schemas.event import (
     rfc3339,
 )
 from streams.eventstreams import SimulatedSource
-from streams.ledger import Did, Ledger
+from streams.ledger import Did
 from streams.prose import VANDALISM
 from streams.wiki_curve import MEASURED, MINUTES
 from streams.wiki_events import RISK, TOPICS
@@ -580,7 +580,7 @@ async def test_a_world_at_some_speed_takes_its_time_and_never_runs_ahead():
 async def ledger_of(speed: float, reader: bool) -> list[bytes]:
     file = io.BytesIO()
     made = build_world(8, seconds=4, tail_seconds=4)
-    source = SimulatedSource(made, ledger=Ledger(file))
+    source = SimulatedSource(made, ledger=made.ledger(file))
     await source.start()
     try:
         playing = asyncio.create_task(play(made, source, speed=speed, after_seconds=1))
@@ -615,7 +615,7 @@ async def test_what_the_ledger_says_of_the_world_does_not_change_with_speed_and_
 async def test_each_offered_line_is_the_message_that_is_served():
     file = io.BytesIO()
     made = build_world(9, seconds=3, tail_seconds=2)
-    source = SimulatedSource(made, ledger=Ledger(file))
+    source = SimulatedSource(made, ledger=made.ledger(file))
     await play(made, source, speed=0, after_seconds=1)
     offered = kinds_of(file.getvalue().splitlines(), {"offered"})
     assert len(offered) == len(source.messages) > 100
