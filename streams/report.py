@@ -91,9 +91,11 @@ def _tell_story(console: Console, seen: Seen) -> None:
     """An edit that one window caught and a shorter one had to take back."""
     withheld = [v for v in seen.tally.verdicts if v.decision.state is State.WITHHELD]
     retracted = {_edit(v) for v in seen.tally.verdicts if v.decision.state is State.RETRACTED}
-    chosen = next((v for v in withheld if _edit(v) in retracted), next(iter(withheld), None))
-    if chosen is None:
+    # The longer it stood, the more there is to tell.
+    told = [v for v in withheld if _edit(v) in retracted] or withheld
+    if not told:
         return
+    chosen = max(told, key=lambda v: v.decision.decided_for_ms - v.decision.start_ms)
     d = chosen.decision
     change = seen.edits[d.wiki, d.rev_id]
     truth = next((did for did in seen.ledger.did if (did.wiki, did.rev_id) == (d.wiki, d.rev_id)), None)
