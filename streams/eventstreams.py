@@ -26,30 +26,15 @@ from aiohttp import web
 
 from schemas.event import milliseconds
 from streams.ledger import Ledger
-from streams.stream_log import LATEST, Message, StreamLog, Subscription
+from streams.stream_log import Message, StreamLog, Subscription
+from streams.stream_requests import ALIASES, BadRequest, refused, subscribe
 from streams.wiki_api import WikiApi, Wikis
 from streams.wiki_events import DATACENTRES, SCHEMAS
 
-# Streams that have kept their old name beside the new one.
-ALIASES = {"recentchange": "mediawiki.recentchange"}
 # Messages written between two looks at the connection.
 CHUNK = 64
 STREAM_HEADERS = {"Cache-Control": "private, no-cache, no-store, must-revalidate, max-age=0", "X-Accel-Buffering": "no"}
-TITLES = {
-    400: "Bad Request", 403: "Forbidden", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error",
-    502: "Bad Gateway", 503: "Service Unavailable",
-}  # fmt: skip
 CONTACT = re.compile(r"\(.*(https?://|@).*\)")
-
-
-class BadRequest(ValueError):
-    """Something the server refuses, with the status that it answers."""
-
-    def __init__(self, status: int, detail: str, kind: str = "bad_request", retry_after: str = "") -> None:
-        super().__init__(detail)
-        self.status = status
-        self.kind = kind
-        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,12 +219,12 @@ class SimulatedSource:
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         try:
             self._admit(request)
-            subscription = _subscribe(self, request)
+            subscription = subscribe(self.log, self.streams, request)
         except BadRequest as exc:
             self.refused += 1
             if self.ledger is not None:
                 self.ledger.refused(self.now_ms, self.refused, exc.status)
-            return _refused(exc, request)
+            return refused(exc, request)
         is_json = request.headers.get("Accept", "") == "application/json"
         kind = "application/json" if is_json else "text/event-stream; charset=utf-8"
         response = web.StreamResponse(headers=STREAM_HEADERS | {"Content-Type": kind})
@@ -364,56 +349,6 @@ class _Connection:
             else:
                 break
         return pieces
-
-
-def _subscribe(source: SimulatedSource, request: web.Request) -> Subscription:
-    """What a request asks for. Raises `BadRequest`."""
-    named = request.match_info["streams"].split(",")
-    streams = [ALIASES.get(stream, stream) for stream in named]
-    unknown = [stream for stream in streams if stream not in source.streams]
-    if unknown:
-        raise BadRequest(400, f"Invalid streams: {','.join(unknown)}", "not_found")
-    topics = [f"{dc}.{stream}" for stream in streams for dc in DATACENTRES]
-    last_id = request.headers.get("Last-Event-ID")
-    if last_id is not None:
-        return Subscription(source.log, topics, _assignments(last_id, topics))
-    if "since" in request.query:
-        since = _since_ms(request.query["since"])
-        return Subscription(source.log, topics, [{"topic": topic, "timestamp": since} for topic in topics])
-    return Subscription(source.log, topics, [{"topic": topic, "offset": LATEST} for topic in topics])
-
-
-def _assignments(last_id: str, topics: list[str]) -> list[dict[str, Any]]:
-    """The list in `Last-Event-ID`: it replaces the URL's; each entry takes a timestamp or an offset."""
-    try:
-        entries = orjson.loads(last_id)
-        asked = [(entry["topic"], int(entry.get("offset", entry.get("timestamp")))) for entry in entries]
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as exc:
-        raise BadRequest(400, f"Invalid Last-Event-ID: {exc}") from exc
-    unknown = [topic for topic, _ in asked if topic not in topics]
-    if unknown:
-        raise BadRequest(404, f"topic {unknown[0]} is not available", "not_found")
-    return list(entries)
-
-
-def _since_ms(text: str) -> int:
-    try:
-        return int(text) if text.isdigit() else milliseconds(text)
-    except ValueError as exc:
-        raise BadRequest(400, f"Invalid since: {text}") from exc
-
-
-def _refused(exc: BadRequest, request: web.Request) -> web.Response:
-    body = {
-        "status": exc.status,
-        "type": exc.kind,
-        "title": TITLES.get(exc.status, "Error"),
-        "detail": str(exc),
-        "method": request.method.lower(),
-        "uri": str(request.rel_url),
-    }
-    headers = {"Retry-After": exc.retry_after} if exc.retry_after else {}
-    return web.json_response(body, status=exc.status, headers=headers)
 
 
 async def _tear(request: web.Request, response: web.StreamResponse, frame: bytes) -> None:

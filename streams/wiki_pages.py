@@ -1,6 +1,6 @@
 """Wikis, pages, revisions and editors of the simulated world, and what the action API says of a revision.
 
-Source: MediaWiki 1.43, action=query&prop=revisions and meta=siteinfo, formatversion=2.
+Source: MediaWiki 1.43, action=query&prop=revisions, formatversion=2.
 """
 
 from __future__ import annotations
@@ -303,30 +303,3 @@ def address(wiki: Wiki, title: str) -> str:
 @lru_cache(maxsize=8192)
 def _address(domain: str, title: str) -> str:
     return f"https://{domain}/wiki/{quote(title.replace(' ', '_'), safe=IN_ADDRESS)}"
-
-
-def siteinfo(wiki: Wiki) -> dict[str, Any]:
-    """The `query` object of `meta=siteinfo&siprop=general|namespaces|namespacealiases|rightsinfo`."""
-    english = {1: "Talk", 2: "User", 3: "User talk", 4: "Project", 6: "File", 10: "Template", 14: "Category"}
-    local = wiki.language.namespaces
-    spaces: dict[str, Any] = {"0": {"id": 0, "case": "first-letter", "name": "", "content": True}}
-    for number, name in english.items():
-        space = {"id": number, "case": "first-letter", "name": local[number], "canonical": name, "content": False}
-        spaces[str(number)] = space
-    licence = "https://creativecommons.org/licenses/by-sa/4.0/"
-    return {
-        "general": {
-            "sitename": "Wikipedia",
-            "generator": "MediaWiki 1.43.0",
-            "case": "first-letter",
-            "lang": wiki.language.code,
-            "server": f"https://{wiki.domain}",
-            "servername": wiki.domain,
-            "wikiid": wiki.name,
-            "articlepath": "/wiki/$1",
-            "scriptpath": "/w",
-        },
-        "namespaces": spaces,
-        "namespacealiases": [],
-        "rightsinfo": {"url": licence, "text": "Creative Commons Attribution-Share Alike 4.0"},
-    }

@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 from streams.eventstreams import SimulatedSource
 from streams.ledger import Did, Ledger
 from streams.wiki_events import SCHEMAS, canary
-from streams.wiki_pages import Wiki, siteinfo
+from streams.wiki_pages import Wiki
 from streams.wiki_recent import row
+from streams.wiki_siteinfo import siteinfo
 from streams.world_maker import Maker
 from streams.world_scene import Announced, Entry
 

@@ -20,10 +20,11 @@ from streams.world_storm import storm
 
 # Kafka keeps seven days; a run of hours on a laptop keeps what a reader may lag behind.
 KEPT_MESSAGES = 500_000
+# As on the real wikis; `--time-scale` shortens the first with all the rest.
 CANARY_SECONDS = 900
-# As on the real wikis; `--time-scale` shortens it with all the rest.
 VANDALISM_PERCENT = 6
 REQUESTS_PER_MINUTE = 200
+MAX_CONNECTIONS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,7 @@ async def _serve(options: WorldOptions) -> int:
     with _ledger(world, options.ledger) as ledger:
         source = SimulatedSource(world, ledger=ledger, kept=KEPT_MESSAGES)
         source.api.requests_per_minute = REQUESTS_PER_MINUTE
+        source.faults.max_connections = MAX_CONNECTIONS
         await source.start(port=options.port)
         _introduce(world, source, options)
         tasks = {asyncio.create_task(play(world, source, speed=options.speed, after_seconds=0))}

@@ -490,6 +490,19 @@ def test_a_quarter_of_the_edits_of_enwiki_is_by_bots_and_few_are_by_ip_addresses
     assert 0 < sum(name.startswith(("203.", "2001:")) for name in names) / len(names) < 0.02
 
 
+def test_the_streams_name_nobody_who_edits_a_redacted_page():
+    world, entries = busy()
+    (title,) = {page.key for wiki in world._wikis.values() for page in wiki.pages if page.is_redacted}
+    edits = [e.event for e in entries if isinstance(e, Announced) and e.event.get("wiki_id") == "ruwiki"]
+    redacted = [event for event in edits if event["page"]["page_title"] == title and "changelog_kind" in event]
+    recent = [e.event for e in entries if isinstance(e, Announced) and e.event.get("wiki") == "ruwiki"]
+    assert redacted
+    assert not any("performer" in event or "editor" in event["revision"] for event in redacted)
+    named = [event for event in recent if event["title"].replace(" ", "_") == title and event["type"] == "edit"]
+    assert named
+    assert not any("user" in event for event in named)
+
+
 def test_texts_are_in_five_scripts_and_items_are_json():
     world, entries = busy()
     domains = {e.event["wiki_id"]: e.event["meta"]["domain"] for e in entries if isinstance(e, Announced)
