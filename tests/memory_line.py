@@ -51,7 +51,7 @@ from streams.wiki_events import TOPICS, canary
 from streams.world import build_world
 from streams.world_scene import Announced
 
-AFTER_MS = 20_000
+AFTER_MS = 11_000
 # The upstream topics that the source asks for.
 HEARD = tuple(topic for topic in TOPICS if topic.partition(".")[2] in READABLE)
 # The content of every fifth revision comes when so many more records of its partition have been read.
@@ -111,7 +111,7 @@ class Telling:
     """Lets a world happen once, and writes down what it says."""
 
     def __init__(self, random_state: int, seconds: float, rate: float) -> None:
-        self.world = build_world(random_state, seconds=seconds, rate=rate)
+        self.world = build_world(random_state, seconds=seconds, rate=rate, tail_seconds=8)
         self.told = Told(self.world.begin_ms)
         self._file = io.BytesIO()
         self._ledger = writer.Ledger(self._file)
