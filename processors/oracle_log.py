@@ -93,13 +93,15 @@ def partitions_of(line: Line, ledger: Ledger) -> list[Partition]:
 
 
 def read_up_to(partitions: Sequence[Partition]) -> Mapping[str, int]:
-    """Per upstream topic, the first offset that no tick has claimed to be in the log."""
-    ends: dict[str, int] = {}
-    for partition in partitions[:1]:
+    """Per upstream topic, the first offset that not every partition's ticks claim to be in the log."""
+    claimed: list[dict[str, int]] = []
+    for partition in partitions:
+        ends: dict[str, int] = {}
         for placed in partition.ticks:
             for position in placed.tick.cursor:
                 ends[position.topic] = max(ends.get(position.topic, 0), position.next_offset)
-    return ends
+        claimed.append(ends)
+    return {topic: min(ends.get(topic, 0) for ends in claimed) for topic in {t for ends in claimed for t in ends}}
 
 
 def page_of(offered: Offered) -> PageKey | None:
@@ -132,7 +134,8 @@ def check_source_complete(ledger: Ledger, line: Line, parts: Sequence[Partition]
         there = sorted(set(places.get(offered.event_id, ())))
         home = homes(offered, line.partitions, murmur2)
         good = len(there) == 1 if home is None else there == list(home)
-        if not good and (there or offered.offset < passed.get(offered.topic, 0)):
+        astray = len(there) > 1 if home is None else not set(there) <= set(home)
+        if not good and (astray or offered.offset < passed.get(offered.topic, 0)):
             wrong.append(_not_at_home(offered, there, home))
     letters = {record.value for record in line.deadletter}
     for offered in ledger.unreadable:

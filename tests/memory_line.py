@@ -23,6 +23,7 @@ from processors.enrich import enrich
 from processors.oracle import Score, score
 from processors.oracle_facts import Line, Record
 from processors.oracle_ledger import Ledger, read_ledger
+from processors.route import event_id_of_key
 from processors.shard import Group, Shard
 from schemas.content import Content, Text, encode_content
 from schemas.decision import encode_decisions
@@ -37,7 +38,7 @@ from schemas.event import (
     milliseconds,
     rfc3339,
 )
-from schemas.log import Policy, Position
+from schemas.log import Policies, Policy, Position, decode_tick, encode_policies
 from schemas.reasons import Answer
 from streams import ledger as writer
 from streams import source
@@ -82,6 +83,15 @@ class Told:
     messages: list[Served] = field(default_factory=list)
     contents: dict[str, Content] = field(default_factory=dict)
     ledger: bytes = b""
+
+
+@dataclass(frozen=True)
+class ControlRecord:
+    """A record of `sluice.control.v1`."""
+
+    value: bytes
+    key: bytes = b"policies"
+    offset: int = 0
 
 
 @dataclass
@@ -208,11 +218,16 @@ def tagged(event: Mapping[str, Any], at_ms: int) -> Announced:
 
 
 class MemoryLine:
-    """All five steps over one world. `reconnects`: the connection ends in the middle, and a minute comes again."""
+    """All five steps over one world.
 
-    def __init__(self, told: Told, settings: Settings = SETTINGS) -> None:
+    In the middle the connection ends, and much comes again; later the source is killed and started anew. later: other
+    policies, which come into force in the middle.
+    """
+
+    def __init__(self, told: Told, settings: Settings = SETTINGS, *, later: Policies | None = None) -> None:
         self.told = told
         self.settings = settings
+        self._later = later
         self.topics = Topics(settings)
         self.kept: dict[str, list[Kept]] = {row.name: [] for row in self.topics.table()}
         self._ends: dict[tuple[str, int], int] = {}
@@ -245,16 +260,30 @@ class MemoryLine:
         batches = source.Batches(self.settings, Found(tick=None, event_ids=()), due)
         positions = tuple(Position(topic=topic, partition=0, next_offset=-1, at_ms=due) for topic in HEARD)
         items: list[Item] = [Opened(at_ms=due), Named(topics=tuple(HEARD), new=positions)]
-        half = len(self.told.messages) // 2
+        half, late = len(self.told.messages) // 2, len(self.told.messages) * 3 // 4
         for number, message in enumerate(self.told.messages):
             if message.at_ms > due:
-                self.write(batches.outs(items, [], read_ms=due, all_read=True), due)
+                control = [ControlRecord(encode_policies(self._later))] if self._later and number > half else []
+                self._later = None if control else self._later
+                self.write(batches.outs(items, control, read_ms=due, all_read=True), due)
                 items, due = [], max(due + round(self.settings.tick_seconds * 1000), message.at_ms)
             if number == half:
                 again = self.told.messages[half - 200 : half]
                 items += [Closed(at_ms=due, reason="ended"), Opened(at_ms=due), *(self._message(m, due) for m in again)]
+            if number == late:
+                # What came since the last tick is lost with the process, and comes again by the cursor.
+                batches, behind = self._started_anew(due)
+                items = [Opened(at_ms=due), *(self._message(m, due) for m in self.told.messages[:late] if behind(m))]
             items.append(self._message(message, due))
         self.write(batches.outs(items, [], read_ms=due, all_read=True), due)
+
+    def _started_anew(self, at_ms: int) -> tuple[source.Batches, Callable[[Served], bool]]:
+        records = self.kept[self.topics.source]
+        tick = decode_tick(next(r.value or b"" for r in reversed(records) if r.key.startswith(b"tick:")))
+        ids = [event_id_of_key(r.key) for r in records if dict(r.headers)["kind"] == b"event"]
+        ends = {position.topic: position.next_offset for position in tick.cursor}
+        batches = source.Batches(self.settings, Found(tick=tick, event_ids=ids), at_ms)
+        return batches, lambda message: message.offset >= ends[message.topic]
 
     def _message(self, served: Served, at_ms: int) -> Message:
         try:
