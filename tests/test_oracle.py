@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from memory_line import SETTINGS, MemoryLine, murmur2, told
+from memory_line import SETTINGS, MemoryLine, murmur2, objections, told
 
 from processors.oracle import Score, score
 from processors.oracle_facts import Check, Lag, Line
@@ -28,7 +28,7 @@ def test_what_waits_when_other_policies_come_waits_under_the_new_ones(fast: int)
         grace_seconds=1,
     )
     found = MemoryLine(told(1), later=later).score()
-    assert [each.what for each in found.disagreements] == []
+    assert objections(found) == []
     holds = {fate.steps[-1].decision.hold_ms for fate in found.fates if fate.policy == "fast"}
     assert holds == {3000, fast * 1000}
 

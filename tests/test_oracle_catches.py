@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
-from memory_line import MemoryLine, murmur2, told
+from memory_line import MemoryLine, murmur2, objections, told
 
 from processors import cursor, deliver, heard, project, route
 from processors.oracle import score
@@ -360,7 +360,7 @@ def test_a_planted_bug_is_named_with_what_leads_to_it(bug: str, monkeypatch: pyt
 @pytest.mark.parametrize("random_state", [1, 3, 5])
 def test_the_line_as_it_is_agrees_with_the_ledger(random_state: int) -> None:
     found = MemoryLine(told(random_state)).score()
-    assert found.disagreements == ()
+    assert objections(found) == []
     assert found.unfinished == ()
     assert {finding.check for finding in found.findings if finding.looked_at} == set(Check)
 
