@@ -146,7 +146,9 @@ class SimulatedSource:
         meta = dict(event["meta"]) | {"topic": topic, "partition": 0, "offset": offset}
         if "page" in event:
             meta["key"] = {"wiki_id": event["wiki_id"], "page_id": event["page"]["page_id"]}
-        self._append(Message(topic, offset, milliseconds(meta["dt"]), orjson.dumps({**event, "meta": meta})), True)
+        # A copy, as what orjson returns holds on to several times its size.
+        data = bytes(memoryview(orjson.dumps({**event, "meta": meta})))
+        self._append(Message(topic, offset, milliseconds(meta["dt"]), data), is_event=True)
         if self._connections:
             await self._wake()
         return offset
@@ -155,11 +157,11 @@ class SimulatedSource:
         """Serve a message as it is. offset: what its own `meta` says; the next one of its topic by default."""
         if offset is None:
             offset = self.log.size(topic)
-        self._append(Message(topic, offset, at_ms, data), False)
+        self._append(Message(topic, offset, at_ms, data), is_event=False)
         if self._connections:
             await self._wake()
 
-    def _append(self, message: Message, is_event: bool) -> None:
+    def _append(self, message: Message, *, is_event: bool) -> None:
         self.log.append(message)
         self.now_ms = max(self.now_ms, message.at_ms)
         if self.ledger is not None:

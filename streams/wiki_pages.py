@@ -20,8 +20,8 @@ from streams.wiki_names import Name
 # The characters that MediaWiki leaves as they are in a page's address.
 IN_ADDRESS = ";@$!*(),/~:"
 VISIBLE = {"text": True, "user": True, "comment": True}
-# Revisions that a wiki knows of a page; older ones are forgotten, which bounds the memory of a long run.
-KEPT_REVISIONS = 40
+# Revisions that a wiki knows of a page at least; more of the last ten minutes. That bounds the memory of a long run.
+KEPT_REVISIONS, KEPT_MS = 24, 600_000
 KEPT_RECENT_CHANGES = 2000
 WIKITEXT = ("wikitext", "text/x-wiki")
 ITEM = ("wikibase-item", "application/json")
@@ -143,7 +143,8 @@ class Page:
         self.revisions.append(revision)
         self.revision_count += 1
         self.wiki.revisions[revision.rev_id] = revision
-        if len(self.revisions) > KEPT_REVISIONS:
+        first_kept = self.revisions[min(KEPT_REVISIONS // 4, len(self.revisions) - 1)]
+        if len(self.revisions) > KEPT_REVISIONS and first_kept.at_ms < revision.at_ms - KEPT_MS:
             for old in self.revisions[: KEPT_REVISIONS // 4]:
                 self.wiki.revisions.pop(old.rev_id, None)
             del self.revisions[: KEPT_REVISIONS // 4]
@@ -192,6 +193,10 @@ class Revision:
         self.digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
         self.sha1 = base36(int(self.digest, 16))
         self.size_bytes = len(data)
+
+    def forget_doc(self) -> None:
+        """Most revisions are never written again once the next one has come."""
+        self._doc = None
 
     def hide(self, what: dict[str, bool]) -> None:
         self.visible = self.visible | what

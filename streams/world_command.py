@@ -19,7 +19,7 @@ from streams.world import World, build_world, play
 from streams.world_storm import storm
 
 # Kafka keeps seven days; a run of hours on a laptop keeps what a reader may lag behind.
-KEPT_MESSAGES = 500_000
+KEPT_MESSAGES = 200_000
 # As on the real wikis; `--time-scale` shortens the first with all the rest.
 CANARY_SECONDS = 900
 VANDALISM_PERCENT = 6

@@ -195,6 +195,7 @@ class Scene:
         event = write.page_change(kind, changelog, revision.at_ms, revision, revision.editor)
         if revision.parent is not None:
             event["prior_state"] = {"revision": revision.parent.doc()}
+            revision.parent.forget_doc()
         at = self.announce_at(page)
         wiki.rc_id += 1
         rc_id, recent = wiki.rc_id, write.recent_edit(revision, wiki.rc_id)

@@ -518,6 +518,22 @@ def test_texts_are_in_five_scripts_and_items_are_json():
         assert letter in texts[wiki]
 
 
+def test_a_page_of_many_edits_is_known_for_ten_minutes_at_least_and_not_for_ever():
+    """One wiki, no other pages than a few: the first of them is edited all the time."""
+    world = build_world(12, seconds=3000, rate=1, wikis=1, tail_seconds=0, canary_every_ms=10**9)
+    oldest = 0
+    for entry in live(world):
+        if isinstance(entry, Did):
+            (wiki,) = world._wikis.values()
+            pages = [page for page in wiki.pages if page.revision_count > 24]
+            for page in pages:
+                forgotten = page.revision_count - len(page.revisions)
+                assert len(page.revisions) >= 18
+                assert not forgotten or page.revisions[0].at_ms < page.tip.at_ms - 600_000
+                oldest = max(oldest, forgotten)
+    assert oldest > 5
+
+
 def test_vandalism_is_undone_as_fast_as_was_measured():
     """time scale 60: a minute takes a second. What is still to be undone at the end is left out on both sides."""
     world = build_world(
