@@ -279,7 +279,7 @@ class Edits:
 
     def changed(self, page: Page, change: Change, text: Text | None = None) -> Text:
         """A text that the page never had before."""
-        before = {revision.text for revision in page.revisions}
+        before = [revision.text for revision in page.revisions]
         base = page.tip.text if text is None else text
         language = page.wiki.language
         more = GOOD["sentence"]
