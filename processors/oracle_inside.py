@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,29 +19,33 @@ def check_repeats(ledger: Ledger, line: Line) -> Finding:
     """C2 within: a key comes again only with the same bytes, or because the API's answer or the event is another."""
     wrong = []
     records = [*line.content, *line.enriched, *line.decisions]
-    first: dict[tuple[str, int, bytes, str], tuple[Record, Any]] = {}
+    before: dict[tuple[str, int, bytes], list[Record]] = {}
     for record in records:
         if record.value is None:
             continue
-        doc = _without_tags(orjson.loads(record.value))
-        event_id = _event_id(doc)
-        before = first.setdefault((record.topic, record.partition, record.key, event_id), (record, doc))
-        if before[0] is record:
-            continue
-        is_decision = "decisions" in doc
-        if is_decision or (before[1] != doc and not _answers_changed(ledger, doc)):
-            wiki, page_id = page_in(record.key)
+        earlier = before.setdefault((record.topic, record.partition, record.key), [])
+        other = next((each for each in earlier if not _may_follow(ledger, each, record)), None)
+        if other is not None:
             wrong.append(
                 Disagreement(
                     check=Check.DUPLICATES,
-                    what=f"key {record.key.decode()} comes again" + ("" if is_decision else " with other bytes"),
-                    expected="once" if is_decision else "the same bytes",
-                    came=f"{before[0].place} and {record.place}",
+                    what=f"key {record.key.decode()} comes again on {record.topic}",
+                    expected="once" if record in line.decisions else "the same bytes again",
+                    came=f"{other.place} and {record.place}",
                     place=record.place,
-                    page=(wiki, page_id),
+                    page=page_in(record.key),
                 )
             )
+        earlier.append(record)
     return Finding(check=Check.DUPLICATES, looked_at=len(records), disagreements=tuple(wrong))
+
+
+def _may_follow(ledger: Ledger, before: Record, after: Record) -> bool:
+    """Whether both may be there under one key; of decisions none may come twice, equal or not."""
+    one, other = (_without_tags(orjson.loads(record.value or b"null")) for record in (before, after))
+    if "decisions" in other:
+        return False
+    return _event_id(one) != _event_id(other) or one == other or _answers_changed(ledger, other)
 
 
 def _without_tags(doc: dict[str, Any]) -> dict[str, Any]:
@@ -71,13 +76,15 @@ def _answers_changed(ledger: Ledger, doc: Mapping[str, Any]) -> bool:
 def check_ghosts(ledger: Ledger, line: Line, sent: Sequence[Sent]) -> Finding:
     """C5: what is out names an event of the ledger, with the same page and revision."""
     wrong = []
-    records = [*line.content, *line.enriched, *line.decisions, *(each.record for each in sent if each.doc)]
-    for record in records:
-        if record.value is None:
-            continue
-        doc = orjson.loads(record.value)
+    named = [(r, orjson.loads(r.value)) for r in line.decisions if r.value is not None]
+    named += [(each.record, each.doc) for each in sent if each.doc is not None]
+    # Read one by one: together they may be larger than memory.
+    texts = ((r, orjson.loads(r.value)) for r in [*line.content, *line.enriched] if r.value is not None)
+    looked_at = len(line.source)
+    for record, doc in itertools.chain(named, texts):
+        looked_at += 1
         for wiki, page_id, rev_id, event_id in _named(record.key, doc):
-            offered = ledger.by_id.get(event_id) if event_id else None
+            offered = ledger.by_id.get(event_id or "")
             event = None if offered is None else offered.event
             right = isinstance(event, PageChange) and (event.wiki, event.page_id, event.rev_id) == (
                 wiki,
@@ -95,7 +102,7 @@ def check_ghosts(ledger: Ledger, line: Line, sent: Sequence[Sent]) -> Finding:
                 wrong.append(_ghost(f"event {event_id} was never offered", record.place, "an event of the ledger"))
             elif record.value is None or not _as_served(ledger, event_id, orjson.loads(record.value)):
                 wrong.append(_ghost(f"event {event_id} is not as it was served", record.place, "its bytes unchanged"))
-    return Finding(check=Check.GHOSTS, looked_at=len(records) + len(line.source), disagreements=tuple(wrong))
+    return Finding(check=Check.GHOSTS, looked_at=looked_at, disagreements=tuple(wrong))
 
 
 def _as_served(ledger: Ledger, event_id: str, doc: Any) -> bool:
@@ -145,8 +152,8 @@ def check_homes(line: Line, murmur2: Partitioner) -> Finding:
 
 def check_finished(line: Line, edits: Sequence[PageChange]) -> Finding:
     """C8: each revision of the log has its content, each content its parsed record, or a dead letter says why not."""
-    content = {_page_and_rev(orjson.loads(r.value)) for r in line.content if r.value is not None}
-    enriched = {_page_and_rev(orjson.loads(r.value)) for r in line.enriched if r.value is not None}
+    content = {_page_and_rev(r.key) for r in line.content if r.value is not None}
+    enriched = {_page_and_rev(r.key) for r in line.enriched if r.value is not None}
     letters = [record.value or b"" for record in line.deadletter]
     wrong = []
     for event in edits:
@@ -167,5 +174,6 @@ def check_finished(line: Line, edits: Sequence[PageChange]) -> Finding:
     return Finding(check=Check.RECOVERED, looked_at=len(edits), disagreements=tuple(wrong))
 
 
-def _page_and_rev(doc: Mapping[str, Any]) -> tuple[str, int, int]:
-    return str(doc["wiki"]), int(doc["page_id"]), int(doc["rev_id"])
+def _page_and_rev(key: bytes) -> tuple[str, int, int]:
+    wiki, page_id, rev_id = key.decode().split(":")
+    return wiki, int(page_id), int(rev_id)

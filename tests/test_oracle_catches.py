@@ -331,7 +331,7 @@ BUGS = {
     "publish takes back another record": (retractions_name_another_record, 1, Check.VIEW, "another record"),
     "publish tells another fire time": (records_tell_another_decision, 1, Check.INTEGRITY, "integrity.fire_at"),
     "fetch loses a revision": (a_revision_gets_no_content, 1, Check.RECOVERED, "never got its content"),
-    "enrich gives other bytes the second time": (the_same_key_has_other_bytes, 1, Check.DUPLICATES, "other bytes"),
+    "enrich gives other bytes the second time": (the_same_key_has_other_bytes, 1, Check.DUPLICATES, "same bytes"),
     "source has its cursor ahead": (the_cursor_is_ahead, 1, Check.TIME, "beyond what"),
     "source loses an event": (one_event_is_dropped, 1, Check.COMPLETE, "lost: a tick's cursor has passed it"),
     "source keeps what comes again after a cut": (repeats_are_kept, 1, Check.DUPLICATES, "2 times on partition"),

@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import pytest
 from conftest import produce
@@ -23,6 +24,7 @@ from streams.score import judged
 from streams.settings import Settings
 from streams.topics import Topics
 from streams.world import build_world, play
+from streams.world_storm import storm
 
 pytestmark = pytest.mark.kafka
 
@@ -40,7 +42,9 @@ class Ran:
     ledger: Path
 
 
-async def run_line(kafka: str, folder: Path, *, random_state: int, speed: float, seconds: float = 8) -> Ran:
+async def run_line(
+    kafka: str, folder: Path, *, random_state: int, speed: float, seconds: float = 8, stormy: bool = False
+) -> Ran:
     path = folder / f"ledger-{random_state}-{speed:g}.ndjson"
     world = build_world(random_state, seconds=seconds, rate=6, tail_seconds=6)
     file = path.open("wb")
@@ -64,11 +68,14 @@ async def run_line(kafka: str, folder: Path, *, random_state: int, speed: float,
     await cluster.create(settings)
     stop = asyncio.Event()
     steps = asyncio.create_task(run_steps(settings, list(Step), stop))
+    weather = asyncio.create_task(storm(source, Random(random_state)) if stormy else asyncio.sleep(0))
     try:
         await play(world, source, speed=speed, after_seconds=AFTER_SECONDS)
+        weather.cancel()
         file.flush()
         await judged(settings, path, wait_seconds=60)
     finally:
+        weather.cancel()
         stop.set()
         await steps
         await source.stop()
@@ -149,5 +156,15 @@ def test_a_release_that_a_partner_gets_twice_ends_with_code_1_and_the_history_of
 def test_twenty_worlds_at_three_speeds_score_perfect(kafka, tmp_path, random_state, speed):
     made = asyncio.run(run_line(kafka, tmp_path, random_state=100 + random_state, speed=speed, seconds=20))
     _, found = asyncio.run(judged(made.settings, made.ledger, wait_seconds=60))
+    asyncio.run(cluster.delete(made.settings))
+    assert (found.disagreements, found.unfinished) == ((), ())
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("random_state", range(1, 6))
+def test_a_world_in_a_storm_scores_perfect(kafka, tmp_path, random_state):
+    ran = run_line(kafka, tmp_path, random_state=200 + random_state, speed=1.0, seconds=30, stormy=True)
+    made = asyncio.run(ran)
+    _, found = asyncio.run(judged(made.settings, made.ledger, wait_seconds=120))
     asyncio.run(cluster.delete(made.settings))
     assert (found.disagreements, found.unfinished) == ((), ())
