@@ -22,10 +22,10 @@ from processors.oracle_log import (
     check_source_complete,
     check_source_once,
     check_source_order,
-    check_time,
     partitions_of,
     read_up_to,
 )
+from processors.oracle_time import check_time
 from processors.oracle_verdicts import Fate, fates
 from schemas.event import rfc3339
 from schemas.reasons import Step
