@@ -1,0 +1,323 @@
+"""What a reader of HTML has found so far, bounded, and the record that comes of it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar, cast
+
+from processors.html_boxes import Box, Grid
+from processors.html_marks import Target
+from schemas.enriched import Category, Degraded, ExternalLink, Redirect
+from schemas.rendered import (
+    Area,
+    CalledTemplate,
+    Infobox,
+    Note,
+    Rendered,
+    ShownLink,
+    ShownMedia,
+    ShownSection,
+    Table,
+)
+
+MAX_PLAIN_TEXT = 600_000
+MAX_ABSTRACT = 50_000
+MAX_ITEMS = 10_000
+BREAK = "\x1e"
+
+Item = TypeVar("Item")
+
+
+class Kept(Generic[Item]):
+    """The first items, as many as the bounds of number and characters allow; `total` counts the others too."""
+
+    __slots__ = ("items", "left", "total")
+
+    def __init__(self, characters: int) -> None:
+        self.items: list[Item] = []
+        self.left = characters
+        self.total = 0
+
+    def add(self, item: Item, size: int) -> None:
+        self.total += 1
+        if self.left >= 0:
+            self.left -= size + 1
+            if self.left >= 0 and len(self.items) < MAX_ITEMS:
+                self.items.append(item)
+            else:
+                self.left = -1
+
+    def __len__(self) -> int:
+        return self.total
+
+
+@dataclass(slots=True)
+class _Medium:
+    title: str
+    kind: str
+    width: int | None
+    height: int | None
+    alternative: str | None
+    area: Area
+    caption: str | None = None
+
+
+@dataclass(slots=True)
+class _Note:
+    text: str = ""
+    name: str | None = None
+    group: str | None = None
+    marks: int = 0
+    listed: bool = False
+    urls: list[str] = field(default_factory=list)
+    citation: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Heading:
+    level: int
+    title: str
+    anchor: str | None
+    mark: int
+
+
+class HtmlFound:
+    """tape: text of the page, with `BREAK` between blocks. headings: so far. broken: attributes that are no JSON."""
+
+    def __init__(self) -> None:
+        self.rev_id: int | None = None
+        self.title: str | None = None
+        self.broken = 0
+        self.redirect: Redirect | None = None
+        self.tape: list[str] = []
+        self.headings: list[_Heading] = []
+        self.media: list[_Medium] = []
+        self.languages: Kept[str] = Kept(50_000)
+        self._categories: dict[str, str | None] = {}
+        self._linked: list[str] = []
+        self._links: Kept[ShownLink] = Kept(300_000)
+        self._external: Kept[ExternalLink] = Kept(200_000)
+        self._interwiki: Kept[ExternalLink] = Kept(50_000)
+        self._templates: Kept[CalledTemplate] = Kept(300_000)
+        self._notes: dict[str, _Note] = {}
+        self._boxes: list[Box] = []
+        self._grids: list[Grid] = []
+
+    def heading(self, level: int, title: str, anchor: str | None) -> None:
+        self.headings.append(_Heading(level=level, title=title, anchor=anchor, mark=len(self.tape)))
+
+    def category(self, title: str, sort_key: str | None) -> None:
+        """A page is in a category once, however often it says so."""
+        self._categories.setdefault(title, sort_key)
+
+    @property
+    def linked(self) -> int:
+        """How many links there were."""
+        return len(self._linked)
+
+    def linked_since(self, number: int) -> tuple[str, ...]:
+        return tuple(self._linked[number:])
+
+    def link(self, leads: Target, text: str, area: Area) -> None:
+        self._linked.append(leads.title)
+        link = ShownLink(title=leads.title, anchor=leads.anchor, text=text, exists=leads.exists, area=area)
+        self._links.add(link, len(leads.title) + len(text))
+
+    def external_link(self, url: str, text: str | None) -> None:
+        self._external.add(ExternalLink(url=url, text=text), len(url) + len(text or ""))
+
+    def interwiki_link(self, url: str, text: str | None) -> None:
+        self._interwiki.add(ExternalLink(url=url, text=text), len(url) + len(text or ""))
+
+    def template(self, name: str, parameters: Mapping[str, str]) -> None:
+        size = len(name) + sum(len(key) + len(value) + 4 for key, value in parameters.items())
+        self._templates.add(CalledTemplate(name=name, parameters=parameters), size)
+
+    def infobox(self, box: Box) -> None:
+        self._boxes.append(box)
+
+    def table(self, grid: Grid) -> int:
+        """Its number."""
+        self._grids.append(grid)
+        return len(self._grids) - 1
+
+    def medium(
+        self, *, title: str, kind: str, width: int | None, height: int | None, alternative: str | None, area: Area
+    ) -> None:
+        self.media.append(_Medium(title, kind, width, height, alternative, area))
+
+    def caption(self, since: int, text: str) -> None:
+        """The caption of the files from number `since` on that have none."""
+        for medium in self.media[max(since, 0) :]:
+            medium.caption = medium.caption or text or None
+
+    def mark(self, note_id: str, named: Mapping[str, object]) -> None:
+        """The page refers to a note. named: `name` and `group` as in the wikitext."""
+        note = self._notes.setdefault(note_id, _Note())
+        note.marks += 1
+        name, group = named.get("name"), named.get("group")
+        note.name = note.name or (str(name) if name else None)
+        note.group = note.group or (str(group) if group else None)
+
+    def note(self, note_id: str, text: str) -> None:
+        note = self._notes.setdefault(note_id, _Note())
+        note.text, note.listed = text, True
+
+    def cited_url(self, note_id: str, url: str) -> None:
+        self._notes.setdefault(note_id, _Note()).urls.append(url)
+
+    def citation(self, note_id: str, fields: Mapping[str, str]) -> None:
+        """Of several works in one note the first."""
+        note = self._notes.setdefault(note_id, _Note())
+        note.citation = note.citation or fields
+
+    def record(self, parser: str, degraded: tuple[Degraded, ...]) -> Rendered:
+        """All of it, bounded."""
+        text, sections = self._lay_out()
+        lead = text[: min(sections[0].end, MAX_ABSTRACT)]
+        kept: dict[str, Kept[Any]] = {
+            "sections": _keep(sections, 100_000, lambda s: len(s.title)),
+            "infoboxes": _keep(map(_infobox, self._boxes), 150_000, _infobox_size),
+            "categories": _keep(itertools.starmap(_category, self._categories.items()), 50_000, _category_size),
+            "references": _keep(
+                (_note(note_id, note) for note_id, note in self._notes.items() if note.listed), 500_000, _note_size
+            ),
+            "tables": _keep(map(_table, self._grids), 500_000, _table_size),
+            "media": _keep(map(_medium, self.media), 100_000, _medium_size),
+            "links": self._links,
+            "external_links": self._external,
+            "interwiki_links": self._interwiki,
+            "languages": self.languages,
+            "templates": self._templates,
+        }
+        truncated = {name: each.total for name, each in kept.items() if len(each.items) < each.total}
+        if len(text) > MAX_PLAIN_TEXT:
+            truncated["plain_text"] = len(text)
+        if sections[0].end > MAX_ABSTRACT:
+            truncated["abstract"] = sections[0].end
+        if any(grid.cut for grid in self._grids):
+            truncated.setdefault("tables", len(self._grids))
+        return Rendered(
+            parser=parser,
+            rev_id=self.rev_id,
+            title=self.title,
+            degraded=degraded,
+            truncated=truncated,
+            broken=self.broken,
+            abstract=lead,
+            plain_text=text[:MAX_PLAIN_TEXT],
+            plain_text_length=len(text),
+            redirect=self.redirect,
+            **cast(dict[str, Any], {name: tuple(each.items) for name, each in kept.items()}),
+        )
+
+    def _lay_out(self) -> tuple[str, list[ShownSection]]:
+        """The page's own text, sections parted by one blank line, and their places in it; the lead is the first."""
+        marks = [0, *(heading.mark for heading in self.headings), len(self.tape)]
+        texts: list[str] = []
+        sections: list[ShownSection] = []
+        at = 0
+        for number in range(len(self.headings) + 1):
+            text = clean(self.tape[marks[number] : marks[number + 1]])
+            if text:
+                at += 2 if texts else 0
+                texts.append(text)
+            heading = self.headings[number - 1] if number else None
+            sections.append(
+                ShownSection(
+                    level=heading.level if heading else 0,
+                    title=heading.title if heading else "",
+                    anchor=heading.anchor if heading else None,
+                    start=at,
+                    end=at + len(text),
+                )
+            )
+            at += len(text)
+        return "\n\n".join(texts), sections
+
+
+def clean(pieces: Sequence[str]) -> str:
+    """Text as it is shown: one space for any, one line for each block."""
+    if len(pieces) == 1:
+        return " ".join(pieces[0].replace(BREAK, " ").split())
+    text = "".join(pieces)
+    if BREAK not in text:
+        return " ".join(text.split())
+    lines = [" ".join(line.split()) for line in text.split(BREAK)]
+    return "\n".join([line for line in lines if line])
+
+
+def _keep(items: Iterable[Item], characters: int, size: Callable[[Item], int]) -> Kept[Item]:
+    kept: Kept[Item] = Kept(characters)
+    for item in items:
+        kept.add(item, size(item))
+    return kept
+
+
+def _medium(medium: _Medium) -> ShownMedia:
+    return ShownMedia(
+        title=medium.title,
+        kind=medium.kind,
+        width=medium.width,
+        height=medium.height,
+        alternative=medium.alternative,
+        caption=medium.caption,
+        area=medium.area,
+    )
+
+
+def _medium_size(medium: ShownMedia) -> int:
+    return len(medium.title) + len(medium.alternative or "") + len(medium.caption or "")
+
+
+def _category(title: str, sort_key: str | None) -> Category:
+    return Category(title=title, sort_key=sort_key)
+
+
+def _category_size(category: Category) -> int:
+    return len(category.title) + len(category.sort_key or "")
+
+
+def _note(note_id: str, note: _Note) -> Note:
+    return Note(
+        id=note_id,
+        name=note.name,
+        group=note.group,
+        text=note.text,
+        marks=note.marks,
+        urls=tuple(note.urls),
+        citation=note.citation,
+    )
+
+
+def _note_size(note: Note) -> int:
+    fields = sum(len(key) + len(value) + 4 for key, value in note.citation.items())
+    return len(note.id) + len(note.text) + fields + sum(map(len, note.urls))
+
+
+def _infobox(box: Box) -> Infobox:
+    return Infobox(template=box.template, title=box.title, fields=tuple(box.fields))
+
+
+def _infobox_size(box: Infobox) -> int:
+    return sum(
+        len(each.text) + len(each.label or "") + sum(map(len, each.items)) + sum(map(len, each.links)) + 40
+        for each in box.fields
+    )
+
+
+def _table(grid: Grid) -> Table:
+    rows = tuple(map(tuple, grid.rows))
+    return Table(
+        caption=grid.caption,
+        section=grid.section,
+        inside=grid.inside,
+        headers=rows[: grid.headers],
+        rows=rows[grid.headers :],
+    )
+
+
+def _table_size(table: Table) -> int:
+    return sum(len(cell) + 3 for rows in (table.headers, table.rows) for row in rows for cell in row)
