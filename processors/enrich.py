@@ -58,9 +58,7 @@ _T = TypeVar("_T")
 
 def enrich(content: Content) -> Enriched:
     """Raises `InvalidEvent` or `InvalidRecord` where the event within is not a readable page_change."""
-    event = decode_event(content.event)
-    if not isinstance(event, PageChange):
-        raise InvalidRecord(f"content of a {type(event).__name__}; a PageChange was expected")
+    event = _event(content)
     found, page_absent = _scan(content, event)
     delta, delta_absent = _delta(content, found)
     return Enriched(
@@ -74,6 +72,29 @@ def enrich(content: Content) -> Enriched:
         delta_absent=delta_absent,
         provenance=_provenance(content, event),
     )
+
+
+def without_content(content: Content, reason: ContentAbsent) -> Enriched:
+    """The record of a page that could not be parsed, for `reason`. Raises as `enrich` does."""
+    event = _event(content)
+    return Enriched(
+        wiki=content.wiki,
+        page_id=content.page_id,
+        rev_id=content.rev_id,
+        change=_change(content, event),
+        content=None,
+        content_absent=reason,
+        delta=None,
+        delta_absent=DeltaAbsent.NO_TEXT,
+        provenance=_provenance(content, event),
+    )
+
+
+def _event(content: Content) -> PageChange:
+    event = decode_event(content.event)
+    if not isinstance(event, PageChange):
+        raise InvalidRecord(f"content of a {type(event).__name__}; a PageChange was expected")
+    return event
 
 
 def _scan(content: Content, event: PageChange) -> tuple[Scan | None, ContentAbsent | None]:

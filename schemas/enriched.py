@@ -23,7 +23,8 @@ SCHEMA = "/sluice/enriched/1.0.0"
 
 
 class ContentAbsent(StrEnum):
-    """Why a record has no content: the API's answer in its words, or a content model that we do not parse."""
+    """Why a record has no content: the API's answer in its words, a content model that we do not parse, or a bound of
+    parsing that the page went beyond."""
 
     HIDDEN = "hidden"
     MISSING = "missing"
@@ -32,6 +33,9 @@ class ContentAbsent(StrEnum):
     UNAVAILABLE = "unavailable"
     NOT_ASKED = "not_asked"
     MODEL = "model"
+    DEADLINE = "deadline"  # parsing took longer than it may
+    MEMORY = "memory"  # parsing took more memory than it may
+    CRASH = "crash"  # a process that parsed it was lost
 
 
 class DeltaAbsent(StrEnum):

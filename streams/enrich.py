@@ -1,8 +1,9 @@
 """The enrich step: each text in `content` becomes one parsed record in `enriched`, under the same key and partition.
 
-A stateless Faust agent. At least once: a batch is acknowledged when the broker has every record of it, a repeat gives
-the same bytes under the same key. Seven rules keep it from losing anything: no table, no `concurrency`,
-`stream_wait_empty`, a body that never raises, awaited deliveries, bounded work, an input without transactions.
+A stateless Faust agent that parses nothing itself: `parse_workers` does. At least once: a batch is acknowledged when
+the broker has every record of it, a repeat gives the same bytes under the same key. Seven rules keep it from losing
+anything: no table, no `concurrency`, `stream_wait_empty`, a body that never raises, awaited deliveries, bounded work,
+an input without transactions.
 
 `SLUICE_ASSIGN=all` has no meaning here: Faust always shares its partitions through a consumer group.
 """
@@ -19,20 +20,17 @@ import faust
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from processors.enrich import enrich
-from schemas.content import decode_content
 from schemas.deadletter import DeadLetter
-from schemas.enriched import encode_enriched
-from schemas.event import InvalidEvent, milliseconds
-from schemas.log import InvalidRecord
+from schemas.enriched import ContentAbsent
 from schemas.reasons import SetAside, Step
 from streams import metrics
 from streams.failpoints import failpoint
 from streams.kafka import MAX_REQUEST_BYTES, Out, RecordTooLarge, check_size, letter_out, quiet_client_logs
+from streams.parse_workers import ParseWorkers, Unreadable
 from streams.settings import Settings
 from streams.topics import Topics, limits
 
-# A batch waits for its slowest record; a record of two pages of 2 MiB takes about a second.
+# A batch waits for its slowest record; one that is beyond every bound takes two deadlines.
 BATCH = 32
 WITHIN_SECONDS = 0.05
 # Records that Faust holds per partition beyond a batch. A content record can have megabytes.
@@ -54,18 +52,19 @@ class App(faust.App):
 class Enrich:
     """What happens to a record, apart from Faust."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, workers: ParseWorkers) -> None:
         self.topics = Topics(settings)
+        self._workers = workers
         self._limits = limits(self.topics.table())
         self._newest_ms = 0
         self._lag: dict[int, float] = {}
 
-    def attempt(self, key: bytes, value: bytes | None, *, partition: int, offset: int) -> Out:
+    async def attempt(self, key: bytes, value: bytes | None, *, partition: int, offset: int) -> Out:
         """What to send for one record of `content`: its enriched record, or a dead letter. Never raises."""
         origin = f"{self.topics.content}/{partition}/{offset}"
         try:
-            return self._enriched(key, value, partition)
-        except (InvalidRecord, InvalidEvent) as exc:
+            return await self._patiently(key, value, partition)
+        except Unreadable as exc:
             reason, detail = SetAside.WRONG_RECORD, str(exc)
         except RecordTooLarge as exc:
             reason, detail = SetAside.TOO_LARGE, str(exc)
@@ -76,14 +75,28 @@ class Enrich:
         letter = DeadLetter(step=Step.ENRICH, reason=reason, detail=detail, origin=origin, payload=value or b"")
         return letter_out(self.topics.deadletter, letter)
 
-    def _enriched(self, key: bytes, value: bytes | None, partition: int) -> Out:
+    async def _patiently(self, key: bytes, value: bytes | None, partition: int) -> Out:
+        """While there can be no process to parse, the page waits: it is not at fault."""
+        while True:
+            try:
+                return await self._enriched(key, value, partition)
+            except OSError:
+                log.exception("no process to parse, trying again")
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _enriched(self, key: bytes, value: bytes | None, partition: int) -> Out:
         """A tombstone erases here what it erased there."""
         if value is None:
             return Out(topic=self.topics.enriched, key=key, value=None, partition=partition)
-        record = enrich(decode_content(value))
-        out = Out(topic=self.topics.enriched, key=key, value=encode_enriched(record), partition=partition)
-        check_size(out, self._limits)
-        self._newest_ms = max(self._newest_ms, milliseconds(record.change.heard_at))
+        parsed = await self._workers.parse(value)
+        out = Out(topic=self.topics.enriched, key=key, value=parsed.record, partition=partition)
+        try:
+            check_size(out, self._limits)
+        except RecordTooLarge:
+            parsed = await self._workers.leave_out(value, ContentAbsent.TOO_LARGE)
+            out = Out(topic=self.topics.enriched, key=key, value=parsed.record, partition=partition)
+            check_size(out, self._limits)
+        self._newest_ms = max(self._newest_ms, parsed.at_ms)
         return out
 
     def finished(self, partition: int, records: int, seconds: float, lag_seconds: float) -> None:
@@ -96,9 +109,9 @@ class Enrich:
             metrics.LAST_EVENT.labels(Step.ENRICH).set(self._newest_ms / 1000)
 
 
-def build_app(settings: Settings) -> App:
+def build_app(settings: Settings, workers: ParseWorkers) -> App:
     """The Faust app of this step; `start` and `stop` it on the running loop."""
-    work = Enrich(settings)
+    work = Enrich(settings, workers)
     app = App(
         work.topics.group(Step.ENRICH),
         broker=";".join(f"kafka://{server.strip()}" for server in settings.kafka.split(",")),
@@ -160,12 +173,12 @@ def build_app(settings: Settings) -> App:
 
     async def batch(events: Sequence[Any]) -> None:
         began = time.monotonic()
-        outs = []
         metrics.RECORDS.labels(Step.ENRICH, "in").inc(len(events))
-        for event in events:
-            message = event.message
-            outs.append(work.attempt(event.key, event.value, partition=message.partition, offset=message.offset))
-            await asyncio.sleep(0)  # parsing is inline: whoever shares the loop has a turn between two pages
+        attempts = [
+            work.attempt(event.key, event.value, partition=event.message.partition, offset=event.message.offset)
+            for event in events
+        ]
+        outs = await asyncio.gather(*attempts)
         failpoint("enrich.parsed")
         await deliver(outs)
         failpoint("enrich.sent")
@@ -183,7 +196,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     Raises what ended Faust, where that was not us.
     """
     quiet_client_logs()
-    app = build_app(settings)
+    async with ParseWorkers(settings.parse_workers) as workers:
+        await _run(build_app(settings, workers), stop)
+
+
+async def _run(app: App, stop: asyncio.Event) -> None:
     await app.start()
     ended, stopped = asyncio.create_task(app.wait_until_stopped()), asyncio.create_task(stop.wait())
     try:

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from schemas.enriched import ContentAbsent
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.reasons import Answer, Bar, SetAside, State, Step
 
@@ -55,6 +56,15 @@ RECONNECTS = Counter(
     registry=REGISTRY,
 )
 RECONNECT_REASONS = ("end", "cut", "idle", "refused", "garbage", "error_event", "age", "rewind")
+
+PARSERS_LOST = Counter(
+    "sluice_parsers_lost_total",
+    "Parsing processes lost with a page: at the deadline, out of memory, or crashed. A page of which two were "
+    "lost has no content. Worry above one an hour.",
+    labelnames=("reason",),
+    registry=REGISTRY,
+)
+LOST_REASONS = (ContentAbsent.DEADLINE, ContentAbsent.MEMORY, ContentAbsent.CRASH)
 
 REBUILDS = Counter(
     "sluice_producer_rebuilds_total",
@@ -135,6 +145,8 @@ def initialise() -> None:
         CONTENT_ANSWERS.labels(answer)
     for result in REQUEST_OUTCOMES:
         CONTENT_REQUESTS.labels(result)
+    for lost in LOST_REASONS:
+        PARSERS_LOST.labels(lost)
     for ending in RECONNECT_REASONS:
         RECONNECTS.labels(ending)
     for stream in STREAMS:

@@ -53,6 +53,7 @@ class Settings:
     requests_per_minute: float = _about("content API requests of the whole deployment", 200.0)
     replica_lag_seconds: float = _about("age below which an unknown revision may still arrive at the API", 60.0)
     give_up_seconds: float = _about("how long fetch asks for one revision before it says unavailable", 900.0)
+    parse_workers: int = _about("processes of enrich that parse, each on a core of its own", 2)
     assign: str = _about("partitions of this process: group (shared with others) or all", "group")
     instance: str = _about("stable name of this worker in its consumer group; empty = none", "")
     state: str = _about("folder of the own broker's data; empty = ~/.local/state/sluice", "")
@@ -82,6 +83,8 @@ class Settings:
             raise InvalidSetting(f"SLUICE_ASSIGN={self.assign!r}: it is 'group' or 'all'")
         if not 1 <= self.partitions <= 1000:
             raise InvalidSetting(f"SLUICE_PARTITIONS={self.partitions}: 1 to 1000")
+        if not 1 <= self.parse_workers <= 256:
+            raise InvalidSetting(f"SLUICE_PARSE_WORKERS={self.parse_workers}: 1 to 256")
         for name in ("tick_seconds", "linger_seconds", "requests_per_minute"):
             if getattr(self, name) <= 0:
                 raise InvalidSetting(f"SLUICE_{name.upper()}={getattr(self, name)}: more than 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -17,12 +18,13 @@ from conftest import produce, read_all
 
 from processors.enrich import enrich
 from schemas.content import Content, Text, decode_content, encode_content
-from schemas.enriched import decode_enriched, encode_enriched
+from schemas.enriched import ContentAbsent, decode_enriched, encode_enriched
 from schemas.event import PAGE_CHANGE
 from schemas.reasons import Answer, Step
 from streams import enrich as step
 from streams import metrics
 from streams.kafka import Out, consumer, header
+from streams.parse_workers import ParseWorkers
 from streams.settings import Settings
 from streams.topics import Topics
 
@@ -129,6 +131,40 @@ async def test_what_cannot_be_read_goes_to_the_dead_letters_with_its_bytes_and_t
         (encode_content(wrong), b"wrong_record", b"enrich", f"{topic}/0/1".encode()),
     ]
     assert [r.key for r in await enriched(settings)] == [b"enwiki:7:102"]
+
+
+@pytest.mark.chaos
+async def test_a_page_that_no_parser_survives_has_a_record_that_says_so_and_all_others_are_parsed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every process that has the long page is killed; where another page is hit once, it is parsed by the next."""
+    long = content(50, "A [[lake]]{{cn}}.\n" * 20_000)
+    contents = [content(rev_id, f"A [[lake]] of {rev_id} m.") for rev_id in range(100, 140)]
+    pools: list[ParseWorkers] = []
+    entered = ParseWorkers.__aenter__
+
+    async def seen(pool: ParseWorkers) -> ParseWorkers:
+        pools.append(pool)
+        return await entered(pool)
+
+    monkeypatch.setattr(ParseWorkers, "__aenter__", seen)
+
+    async def kill() -> None:
+        while True:
+            once = set(pools[0].busy) if pools else set()
+            await asyncio.sleep(0.04)
+            for pid in once & set(pools[0].busy if pools else ()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    await produce(settings, [out(settings, c, partition=c.rev_id % 3) for c in [contents[0], long, *contents[1:]]])
+    killing = asyncio.create_task(kill())
+    await run_until(settings, has(settings, 41))
+    killing.cancel()
+    found = {r.key: decode_enriched(r.value) for r in await enriched(settings)}
+    assert found.pop(long.key).content_absent is ContentAbsent.CRASH
+    assert found == {c.key: enrich(c) for c in contents}
+    assert await read_all(settings, Topics(settings).deadletter) == []
 
 
 async def test_faust_leaves_the_process_as_it_was(

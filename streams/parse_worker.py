@@ -1,0 +1,91 @@
+"""One process that parses: pages come in on its standard input, records go out on its standard output.
+
+It has a bound on memory, and dies with its parent. Its parent has the deadline, since code in C hears no signal.
+
+    request    1 byte, 0 to parse or the place of a reason in `ContentAbsent` to leave parsing out, 4 length, content
+    answer     1 byte, one of `ENRICHED` …, 8 event time in ms, 4 length, the record or what is wrong
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import resource
+import signal
+import struct
+import sys
+from typing import BinaryIO
+
+from processors.enrich import enrich, without_content
+from schemas.content import decode_content
+from schemas.enriched import ContentAbsent, encode_enriched
+from schemas.event import InvalidEvent, milliseconds
+from schemas.log import InvalidRecord
+
+REQUEST = struct.Struct("!BI")
+ANSWER = struct.Struct("!BQI")
+ENRICHED, UNREADABLE, FAILED, NO_MEMORY, READY = range(5)
+REASONS = tuple(ContentAbsent)
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> int:
+    """Arguments: bytes of memory that this process may have, process id of the parent."""
+    memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
+    _die_with(parent)
+    # Who stops the whole group stops the parent, which may still want a page of us; it ends us by closing.
+    for stops in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stops, signal.SIG_IGN)
+    # What a library prints must not come between the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    # A page makes many objects and no cycles: look for those rarely, and never among the modules.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    _answer(answers, READY, 0, b"")
+    serve(sys.stdin.buffer, answers)
+    return 0
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer until the parent closes."""
+    while len(head := requests.read(REQUEST.size)) == REQUEST.size:
+        reason, length = REQUEST.unpack(head)
+        payload = requests.read(length)
+        try:
+            at_ms, record = work(payload, REASONS[reason - 1] if reason else None)
+        except (InvalidRecord, InvalidEvent) as exc:
+            _answer(answers, UNREADABLE, 0, str(exc).encode("utf-8", "replace"))
+        except MemoryError:
+            _answer(answers, NO_MEMORY, 0, b"")
+        except Exception as exc:  # noqa: BLE001 - whatever is wrong with one page, the next is read
+            _answer(answers, FAILED, 0, repr(exc).encode("utf-8", "replace"))
+        else:
+            _answer(answers, ENRICHED, at_ms, record)
+
+
+def work(payload: bytes, reason: ContentAbsent | None) -> tuple[int, bytes]:
+    """When the event was made, and the enriched record as bytes. Raises `InvalidRecord` and `InvalidEvent`."""
+    content = decode_content(payload)
+    record = enrich(content) if reason is None else without_content(content, reason)
+    return milliseconds(record.change.heard_at), encode_enriched(record)
+
+
+def _answer(answers: BinaryIO, kind: int, at_ms: int, payload: bytes) -> None:
+    answers.write(ANSWER.pack(kind, at_ms, len(payload)))
+    answers.write(payload)
+    answers.flush()
+
+
+def _die_with(parent: int) -> None:
+    """A page that takes for ever must not outlive a parent that was killed. Where there is no `prctl`, it may."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
