@@ -1,19 +1,19 @@
 """What the action API said about revisions, held against what the event announced. Pure.
 
-Source: action=query&prop=revisions, formatversion=2, rvslots=main, of MediaWiki 1.43 and later.
+Source: action=query&prop=revisions, formatversion=2, rvslots=*, of MediaWiki 1.43 and later.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from processors.digest import sha1_base36, sha1_base36_from_hex
-from schemas.content import Text
+from schemas.content import Html, SlotText, Text
 from schemas.event import PageChange
 from schemas.reasons import Answer
 
@@ -23,6 +23,8 @@ MAX_TEXT_BYTES = 2 * 1024 * 1024
 # Error codes that say "later", of us and not of what we asked for.
 THROTTLING = frozenset({"maxlag", "ratelimited", "readonly"})
 
+# What Parsoid says of the revision at the beginning of its HTML.
+_ABOUT = re.compile(r'<html[^>]* about="[^"]*/revision/(\d+)"')
 _HEX_SHA1 = re.compile(r"[0-9a-f]{40}", re.ASCII | re.IGNORECASE)
 
 
@@ -43,7 +45,8 @@ class Found:
     """A revision as the API gives it.
 
     text is absent if it is hidden or could not be loaded. sha1 is that of the main slot, base-36, 31 digits, absent
-    where the API says none. roles: all slots of the revision. size_bytes: of the main slot.
+    where the API says none. roles: all slots of the revision. size_bytes: of the main slot. slots: the texts of those
+    beside it; sha1s: what the API says of these, by role.
     """
 
     rev_id: int
@@ -54,6 +57,8 @@ class Found:
     model: str | None
     roles: tuple[str, ...]
     tags: tuple[str, ...]
+    slots: tuple[SlotText, ...] = ()
+    sha1s: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +115,23 @@ def announced_bytes(event: PageChange) -> int:
     return event.main.size_bytes if event.main is not None else event.rev_size or 0
 
 
-def judge(found: Found, announced: str | None) -> Text:
-    """What the API gave, as an answer. announced: the SHA-1 that the text must have beside the API's own, if known."""
+def announced_slots(event: PageChange) -> dict[str, str]:
+    """Role → SHA-1 of each slot beside the main one, as the event tells it."""
+    return {slot.role: slot.sha1 for slot in event.slots if slot.role != "main" and slot.sha1}
+
+
+def judge(found: Found, announced: str | None, slots: Mapping[str, str] | None = None) -> Text:
+    """What the API gave, as an answer.
+
+    announced: the SHA-1 that the text must have beside the API's own, if known; slots: those of the other slots. A slot
+    whose text is another makes it another revision.
+    """
 
     def answer(kind: Answer, *, text: str | None = None, sha1: str | None = None) -> Text:
-        return Text(rev_id=found.rev_id, answer=kind, text=text, sha1=sha1, model=found.model, tags=found.tags)
+        others = found.slots if kind is Answer.TEXT else ()
+        return Text(
+            rev_id=found.rev_id, answer=kind, text=text, sha1=sha1, model=found.model, tags=found.tags, slots=others
+        )
 
     if found.hidden:
         return answer(Answer.HIDDEN)
@@ -125,9 +142,24 @@ def judge(found: Found, announced: str | None) -> Text:
     sha1 = sha1_base36(found.text)
     if {announced, found.sha1} - {None, sha1}:
         return answer(Answer.SHA1_MISMATCH, sha1=sha1)
+    for slot in found.slots:
+        if {(slots or {}).get(slot.role), found.sha1s.get(slot.role)} - {None, slot.sha1}:
+            return answer(Answer.SHA1_MISMATCH, sha1=slot.sha1)
     if len(found.text) > MAX_TEXT_BYTES or len(found.text.encode()) > MAX_TEXT_BYTES:
         return answer(Answer.TOO_LARGE)
     return answer(Answer.TEXT, text=found.text, sha1=sha1)
+
+
+def judge_page(body: bytes, rev_id: int) -> Html:
+    """The HTML that came for a revision, as an answer."""
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        return Html(answer=Answer.UNAVAILABLE)
+    said = _ABOUT.search(text, 0, 5_000)
+    if said is not None and said[1] != str(rev_id):
+        return Html(answer=Answer.SHA1_MISMATCH)
+    return Html(answer=Answer.TEXT, text=text)
 
 
 def _found(revision: Mapping[str, Any]) -> Found:
@@ -137,6 +169,7 @@ def _found(revision: Mapping[str, Any]) -> Found:
         raise TypeError("content is no text")
     if sha1 is not None and not _HEX_SHA1.fullmatch(sha1):
         raise ValueError("sha1 is none")
+    others = {role: other for role, other in revision["slots"].items() if role != "main"}
     hidden = any(key in each for each in (revision, slot) for key in ("texthidden", "sha1hidden"))
     return Found(
         rev_id=int(revision["revid"]),
@@ -147,4 +180,12 @@ def _found(revision: Mapping[str, Any]) -> Found:
         model=None if slot.get("contentmodel") is None else str(slot["contentmodel"]),
         roles=tuple(sorted(str(role) for role in revision.get("roles", ()))),
         tags=tuple(sorted(str(tag) for tag in revision.get("tags", ()))),
+        slots=tuple(
+            SlotText(
+                role=role, model=other.get("contentmodel"), sha1=sha1_base36(other["content"]), text=other["content"]
+            )
+            for role, other in sorted(others.items())
+            if isinstance(other.get("content"), str)
+        ),
+        sha1s={role: sha1_base36_from_hex(other["sha1"]) for role, other in others.items() if other.get("sha1")},
     )

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from schemas.content import Text
+from processors.pace import RetryBudget
+from schemas.content import Html, Text
 from schemas.event import PageChange
 
 # (wiki, domain): a wiki is asked under the name that the event gave.
@@ -38,7 +39,8 @@ class Job:
 
     revision, parent: the final answers, None until there is one. origin: where the caller wants to find back to.
     asked, mismatches: how often. first_asked: when. level: how many failed requests it may have been the cause of.
-    trouble: what went wrong last, for people.
+    trouble: what went wrong last, for people. retry: the next request for it is one more for the same, since the last
+    one failed or came too early. wants_html, html, page_tries: whether the page as rendered is wanted too, and so on.
     """
 
     event: PageChange
@@ -51,6 +53,10 @@ class Job:
     first_asked: float | None = None
     since: float = 0.0
     trouble: str = ""
+    retry: bool = False
+    wants_html: bool = False
+    html: Html | None = None
+    page_tries: int = 0
 
     @property
     def site(self) -> Site:
@@ -69,6 +75,11 @@ class Job:
         return (self.event.rev_id, *parent) if self.level <= ALONE else (self.event.rev_id,)
 
     @property
+    def wants_page(self) -> bool:
+        """What is left to ask for is the page as rendered: one request for it alone."""
+        return self.wants_html and self.html is None and not self.wanted
+
+    @property
     def size_bytes(self) -> int:
         """About what the answer will hold; a parent is taken to be as large as its child."""
         return (self.event.rev_size or 0) * len(self.wanted)
@@ -76,10 +87,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One request."""
+    """One request. source: number of the one that is asked. page: it is for the HTML of its one job's revision."""
 
     site: Site
     jobs: tuple[Job, ...]
+    source: int = 0
+    page: bool = False
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -90,20 +103,31 @@ class Batch:
 @dataclass(slots=True)
 class _Queue:
     waiting: deque[Job] = field(default_factory=deque)
+    pages: deque[Job] = field(default_factory=deque)
     in_flight: int = 0
     failures: int = 0
     not_before: float = 0.0
 
     def may_ask(self) -> bool:
         # After a failure one request at a time tries whether the wiki is back.
-        return bool(self.waiting) and not (self.failures and self.in_flight)
+        return not (self.failures and self.in_flight)
 
 
 class Batcher:
-    """All jobs that are not answered, by wiki."""
+    """All jobs that are not answered, by wiki. linger_seconds: of each wiki; lingers: of those that have one of their
+    own."""
 
-    def __init__(self, *, linger_seconds: float, max_ids: int = MAX_IDS, max_bytes: int = MAX_BATCH_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        linger_seconds: float,
+        lingers: Mapping[str, float] | None = None,
+        max_ids: int = MAX_IDS,
+        max_bytes: int = MAX_BATCH_BYTES,
+    ) -> None:
         self._linger_seconds = linger_seconds
+        self._lingers = lingers or {}
+        self._retries = RetryBudget()
         self._max_ids = max_ids
         self._max_bytes = max_bytes
         self._queues: dict[Site, _Queue] = {}
@@ -113,7 +137,7 @@ class Batcher:
     def add(self, job: Job, now: float) -> None:
         """The job waits for others of its wiki, from now on."""
         job.since = now
-        self._queues.setdefault(job.site, _Queue()).waiting.append(job)
+        self.again(job)
 
     def park(self, job: Job, until: float) -> None:
         """The job is left alone until then; after that it waits for others as if it were new."""
@@ -121,7 +145,8 @@ class Batcher:
 
     def again(self, job: Job) -> None:
         """The job waits for the next request; it has lingered already."""
-        self._queues.setdefault(job.site, _Queue()).waiting.append(job)
+        queue = self._queues.setdefault(job.site, _Queue())
+        (queue.pages if job.wants_page else queue.waiting).append(job)
 
     def take(self, now: float) -> Batch | None:
         """The batch that has waited longest of those that are full or have lingered; None if there is none.
@@ -130,23 +155,38 @@ class Batcher:
         """
         self._unpark(now)
         self._tidy(now)
-        ready = [(queue.waiting[0].since, site) for site, queue in self._queues.items() if self._due(queue) <= now]
+        ready = [
+            (page, jobs[0].since, site)
+            for site, queue in self._queues.items()
+            for page, jobs in ((False, queue.waiting), (True, queue.pages))
+            if jobs and self._due(site, queue, now, page=page) <= now
+        ]
         if not ready:
             return None
-        site = min(ready)[1]
+        # A request for texts serves up to 50 revisions, one for a page serves one.
+        page, _, site = min(ready)
         queue = self._queues[site]
-        jobs, _ = self._form(queue)
+        lead = self._lead(queue.pages if page else queue.waiting, now)
+        jobs = [lead] if page else self._form(queue, lead)[0]
+        if all(job.retry for job in jobs):
+            self._retries.spend(now)
+        else:
+            self._retries.earn()
         taken = set(jobs)
+        queue.pages = deque(job for job in queue.pages if job not in taken)
         queue.waiting = deque(job for job in queue.waiting if job not in taken)
         queue.in_flight += 1
         for job in jobs:
             job.first_asked = now if job.first_asked is None else job.first_asked
-        return Batch(site=site, jobs=tuple(jobs))
+        return Batch(site=site, jobs=tuple(jobs), page=page)
 
     def due_at(self, now: float) -> float:
         """When `take` will have something, if nothing is added before; infinity if never."""
         self._unpark(now)
-        due = min((self._due(queue) for queue in self._queues.values()), default=float("inf"))
+        due = min(
+            (self._due(site, queue, now, page=page) for site, queue in self._queues.items() for page in (False, True)),
+            default=float("inf"),
+        )
         return min(due, self._parked[0][0]) if self._parked else due
 
     def succeeded(self, batch: Batch) -> None:
@@ -168,6 +208,7 @@ class Batcher:
         """Forget the jobs of which `goes` is true. What is in flight is the caller's to leave alone."""
         for queue in self._queues.values():
             queue.waiting = deque(job for job in queue.waiting if not goes(job))
+            queue.pages = deque(job for job in queue.pages if not goes(job))
         self._parked = [entry for entry in self._parked if not goes(entry[2])]
         heapq.heapify(self._parked)
 
@@ -175,24 +216,38 @@ class Batcher:
         while self._parked and self._parked[0][0] <= now:
             self.add(heapq.heappop(self._parked)[2], now)
 
-    def _due(self, queue: _Queue) -> float:
-        if not queue.may_ask():
+    def _due(self, site: Site, queue: _Queue, now: float, *, page: bool) -> float:
+        jobs = queue.pages if page else queue.waiting
+        if not jobs or not queue.may_ask():
             return float("inf")
-        lingered = queue.waiting[0].since + self._linger_seconds
-        # Only a queue of half as many jobs as ids can fill a request: each job asks for two at most.
-        if 2 * len(queue.waiting) >= self._max_ids and self._form(queue)[1]:
-            lingered = queue.waiting[0].since
-        return max(lingered, queue.not_before)
+        lead = self._lead(jobs, now)
+        due = queue.not_before if page else max(self._lingered(site, queue, lead), queue.not_before)
+        return max(due, self._retries.at(now)) if lead.retry else due
 
-    def _form(self, queue: _Queue) -> tuple[list[Job], bool]:
-        """The next batch: of the first job and those of its level. True if it is full."""
-        level = queue.waiting[0].level
-        max_ids = max(1, self._max_ids >> level) if level < ALONE else 1
+    def _lead(self, jobs: deque[Job], now: float) -> Job:
+        """The first; but what only repeats lets what is new go first where it has to wait for the budget of repeats."""
+        if jobs[0].retry and self._retries.at(now) > now:
+            return next((job for job in jobs if not job.retry), jobs[0])
+        return jobs[0]
+
+    def _lingered(self, site: Site, queue: _Queue, lead: Job) -> float:
+        # Only a queue of half as many jobs as ids can fill a request: each job asks for two at most.
+        if 2 * len(queue.waiting) >= self._max_ids and self._form(queue, lead)[1]:
+            return lead.since
+        return lead.since + self._lingers.get(site[0], self._linger_seconds)
+
+    def _form(self, queue: _Queue, lead: Job) -> tuple[list[Job], bool]:
+        """The next batch: of `lead` and those of its level. True if it is full.
+
+        What failed once goes along with what is new: mostly it was not the cause.
+        """
+        level = max(lead.level, 1)
+        max_ids = max(1, self._max_ids >> (level - 1)) if level < ALONE else 1
         jobs: list[Job] = []
         ids: set[int] = set()
         size_bytes = 0
-        for job in queue.waiting:
-            if job.level != level:
+        for job in (lead, *queue.waiting):
+            if max(job.level, 1) != level or (job is lead and jobs):
                 continue
             more = set(job.wanted) - ids
             size_bytes += job.size_bytes
@@ -204,5 +259,5 @@ class Batcher:
 
     def _tidy(self, now: float) -> None:
         for site, queue in list(self._queues.items()):
-            if not (queue.waiting or queue.in_flight) and queue.not_before <= now:
+            if not (queue.waiting or queue.pages or queue.in_flight) and queue.not_before <= now:
                 del self._queues[site]

@@ -14,6 +14,7 @@ from typing import TypeVar
 from processors.delta import compare
 from processors.digest import sha1_base36
 from processors.found import Scan
+from processors.html import read_html
 from processors.namespaces import namespaces_of
 from processors.scan import PARSER, scan
 from schemas.content import Content, Text
@@ -36,6 +37,7 @@ from schemas.enriched import (
 from schemas.event import PageChange, decode_event, rfc3339
 from schemas.log import InvalidRecord
 from schemas.reasons import Answer
+from schemas.rendered import Rendered
 
 MAX_ITEMS = 2_000
 MAX_PLAIN_TEXT = 1_000_000
@@ -71,7 +73,20 @@ def enrich(content: Content) -> Enriched:
         delta=delta,
         delta_absent=delta_absent,
         provenance=_provenance(content, event),
+        rendered=_rendered(content),
+        rendered_absent=_rendered_absent(content),
     )
+
+
+def _rendered(content: Content) -> Rendered | None:
+    html = content.html
+    return None if html is None or html.text is None else read_html(html.text)
+
+
+def _rendered_absent(content: Content) -> ContentAbsent | None:
+    if content.html is None:
+        return ContentAbsent.NOT_ASKED
+    return None if content.html.text is not None else ContentAbsent(content.html.answer.value)
 
 
 def without_content(content: Content, reason: ContentAbsent) -> Enriched:
@@ -87,6 +102,7 @@ def without_content(content: Content, reason: ContentAbsent) -> Enriched:
         delta=None,
         delta_absent=DeltaAbsent.NO_TEXT,
         provenance=_provenance(content, event),
+        rendered_absent=ContentAbsent.NOT_ASKED if content.html is None else reason,
     )
 
 

@@ -34,8 +34,7 @@ from processors.html_marks import (
     template_calls,
     without_prefix,
 )
-from schemas.enriched import Degraded, Redirect
-from schemas.rendered import Area, Rendered
+from schemas.rendered import Area, Beyond, Rendered, ShownRedirect
 
 PARSER = "sluice-html/1.0.0"
 # Characters. The largest page of Wikipedia is about half of that as HTML.
@@ -67,11 +66,11 @@ def read_html(html: str) -> Rendered:
     degraded = set()
     if len(html) > MAX_HTML:
         html = html[:MAX_HTML]
-        degraded.add(Degraded.SIZE)
+        degraded.add(Beyond.SIZE)
     reader = Reader()
     sax_parse(_encodable(html), reader)
     if reader.deepest > MAX_DEPTH:
-        degraded.add(Degraded.DEPTH)
+        degraded.add(Beyond.DEPTH)
     return reader.found.record(PARSER, tuple(sorted(degraded)))
 
 
@@ -436,7 +435,7 @@ class Reader(SaxHandler):
             self.found.languages.add(href, len(href))
         elif kind == "mw:PageProp/redirect":
             leads = target(href)
-            self.found.redirect = Redirect(title=leads.title, anchor=leads.anchor)
+            self.found.redirect = ShownRedirect(title=leads.title, anchor=leads.anchor)
 
     def _start_heading(self, level: int) -> Callable[[Attributes], None]:
         def start(given: Attributes) -> None:

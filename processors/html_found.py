@@ -9,16 +9,19 @@ from typing import Any, Generic, TypeVar, cast
 
 from processors.html_boxes import Box, Grid
 from processors.html_marks import Target
-from schemas.enriched import Category, Degraded, ExternalLink, Redirect
 from schemas.rendered import (
     Area,
+    Beyond,
     CalledTemplate,
     Infobox,
     Note,
     Rendered,
+    ShownCategory,
     ShownLink,
     ShownMedia,
+    ShownRedirect,
     ShownSection,
+    ShownUrl,
     Table,
 )
 
@@ -90,7 +93,7 @@ class HtmlFound:
         self.rev_id: int | None = None
         self.title: str | None = None
         self.broken = 0
-        self.redirect: Redirect | None = None
+        self.redirect: ShownRedirect | None = None
         self.tape: list[str] = []
         self.headings: list[_Heading] = []
         self.media: list[_Medium] = []
@@ -98,8 +101,8 @@ class HtmlFound:
         self._categories: dict[str, str | None] = {}
         self._linked: list[str] = []
         self._links: Kept[ShownLink] = Kept(300_000)
-        self._external: Kept[ExternalLink] = Kept(200_000)
-        self._interwiki: Kept[ExternalLink] = Kept(50_000)
+        self._external: Kept[ShownUrl] = Kept(200_000)
+        self._interwiki: Kept[ShownUrl] = Kept(50_000)
         self._templates: Kept[CalledTemplate] = Kept(300_000)
         self._notes: dict[str, _Note] = {}
         self._boxes: list[Box] = []
@@ -126,10 +129,10 @@ class HtmlFound:
         self._links.add(link, len(leads.title) + len(text))
 
     def external_link(self, url: str, text: str | None) -> None:
-        self._external.add(ExternalLink(url=url, text=text), len(url) + len(text or ""))
+        self._external.add(ShownUrl(url=url, text=text), len(url) + len(text or ""))
 
     def interwiki_link(self, url: str, text: str | None) -> None:
-        self._interwiki.add(ExternalLink(url=url, text=text), len(url) + len(text or ""))
+        self._interwiki.add(ShownUrl(url=url, text=text), len(url) + len(text or ""))
 
     def template(self, name: str, parameters: Mapping[str, str]) -> None:
         size = len(name) + sum(len(key) + len(value) + 4 for key, value in parameters.items())
@@ -173,7 +176,7 @@ class HtmlFound:
         note = self._notes.setdefault(note_id, _Note())
         note.citation = note.citation or fields
 
-    def record(self, parser: str, degraded: tuple[Degraded, ...]) -> Rendered:
+    def record(self, parser: str, degraded: tuple[Beyond, ...]) -> Rendered:
         """All of it, bounded."""
         text, sections = self._lay_out()
         lead = text[: min(sections[0].end, MAX_ABSTRACT)]
@@ -272,11 +275,11 @@ def _medium_size(medium: ShownMedia) -> int:
     return len(medium.title) + len(medium.alternative or "") + len(medium.caption or "")
 
 
-def _category(title: str, sort_key: str | None) -> Category:
-    return Category(title=title, sort_key=sort_key)
+def _category(title: str, sort_key: str | None) -> ShownCategory:
+    return ShownCategory(title=title, sort_key=sort_key)
 
 
-def _category_size(category: Category) -> int:
+def _category_size(category: ShownCategory) -> int:
     return len(category.title) + len(category.sort_key or "")
 
 

@@ -10,10 +10,11 @@ from processors.answers import (
     announced_bytes,
     announced_parent_sha1,
     announced_sha1,
+    announced_slots,
     judge,
 )
 from processors.batcher import ALONE, Job
-from schemas.content import Text
+from schemas.content import Html, Text
 from schemas.event import PageChange
 from schemas.reasons import Answer
 
@@ -21,6 +22,8 @@ from schemas.reasons import Answer
 WAITS_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 # A parent that makes every request fail is asked for this often by itself.
 PARENT_TRIES = 3
+# A page that cannot be had is given up on after so many requests: the texts are what matters.
+PAGE_TRIES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +71,7 @@ def hear(job: Job, answers: Answers, *, now: float, age_seconds: float, patience
             job.parent = Text(rev_id=job.event.parent_id, answer=Answer.MISSING)
     if job.revision is not None and not job.wants_parent:
         return None
+    job.retry = wait is not None
     if wait is None:
         job.level += 1
         return 0.0
@@ -80,12 +84,35 @@ def endure(job: Job, trouble: str, *, may_be_cause: bool, now: float, patience: 
     may_be_cause: it can be this revision that the API cannot answer, not the API.
     """
     job.trouble = trouble
+    job.retry = True
     job.level += may_be_cause
     only_parent = job.revision is not None
     if _asked_for(job, now) >= patience.give_up_seconds or (only_parent and job.level >= ALONE + PARENT_TRIES):
         close(job, Answer.UNAVAILABLE, Answer.UNAVAILABLE)
         return None
     return _nth(job.level - ALONE) if may_be_cause and job.level > ALONE else 0.0
+
+
+def hear_page(job: Job, html: Html, *, now: float, age_seconds: float, patience: Patience) -> float | None:
+    """Take the page into the job. Arguments and return value as in `hear`: what is rendered may lag behind as well."""
+    job.page_tries += 1
+    lags = html.answer is Answer.MISSING and patience.replica_lag_seconds > max(age_seconds, _asked_for(job, now))
+    if lags or (html.answer is Answer.SHA1_MISMATCH and job.page_tries == 1):
+        job.retry = True
+        return _nth(job.page_tries)
+    job.html = html
+    return None
+
+
+def endure_page(job: Job, trouble: str, *, now: float, patience: Patience) -> float | None:
+    """A request for the page failed. Returns None if it is given up on, else the seconds to wait."""
+    job.trouble = trouble
+    job.retry = True
+    job.page_tries += 1
+    if job.page_tries >= PAGE_TRIES or _asked_for(job, now) >= patience.give_up_seconds:
+        job.html = Html(answer=Answer.UNAVAILABLE)
+        return None
+    return _nth(job.page_tries)
 
 
 def _hear_revision(job: Job, answers: Answers, now: float, age_seconds: float, patience: Patience) -> float | None:
@@ -96,7 +123,7 @@ def _hear_revision(job: Job, answers: Answers, now: float, age_seconds: float, p
     if rev_id in answers.missing:
         text = Text(rev_id=rev_id, answer=Answer.MISSING)
     elif rev_id in answers.found:
-        text = judge(answers.found[rev_id], announced_sha1(job.event))
+        text = judge(answers.found[rev_id], announced_sha1(job.event), announced_slots(job.event))
     else:
         return None
     wait = _wait(job, text, now, age_seconds, patience)

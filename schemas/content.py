@@ -6,6 +6,7 @@ Key `wiki:page:rev`, so that a repeat or a later, better answer replaces the ear
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
@@ -14,12 +15,31 @@ from schemas.reasons import Answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SlotText:
+    """The text of a slot beside the main one, as it is stored. sha1: base-36, of the text in UTF-8."""
+
+    role: str
+    model: str | None
+    sha1: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Html:
+    """The page as the wiki rendered it for this revision. text is present exactly if answer is `TEXT`; the answer is
+    `SHA1_MISMATCH` where another revision came."""
+
+    answer: Answer
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
     """What the content API answered for one revision.
 
     text is present exactly if answer is `TEXT`; sha1 is base-36, 31 digits, of the text in UTF-8; where the answer is
     `SHA1_MISMATCH`, of what came instead. tags are the revision's change tags at that moment. A parent is `NOT_ASKED`
-    where the revision was not asked for either.
+    where the revision was not asked for either. slots: those beside the main one, by role.
     """
 
     rev_id: int
@@ -28,6 +48,7 @@ class Text:
     sha1: str | None = None
     model: str | None = None
     tags: tuple[str, ...] = ()
+    slots: tuple[SlotText, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +56,8 @@ class Content:
     """One record. event: the page_change event that asked for it, as it came.
 
     The record holds the event as JSON: decoded again it has the same value, but spaces and escapes may differ.
-    parent is absent when the revision has none. source: base URL of the API that was asked; "" where none was.
+    parent is absent when the revision has none. source: base URL of the API that was asked; "" where none was. html is
+    absent where it is not fetched for this wiki.
     """
 
     wiki: str
@@ -45,6 +67,7 @@ class Content:
     revision: Text
     parent: Text | None
     source: str
+    html: Html | None = None
 
     @property
     def key(self) -> bytes:
@@ -61,6 +84,7 @@ def encode_content(content: Content) -> bytes:
     return orjson.dumps(
         {
             "event": orjson.Fragment(content.event),
+            "html": None if content.html is None else {"answer": content.html.answer.value, "text": content.html.text},
             "page_id": content.page_id,
             "parent": None if content.parent is None else _encode_text(content.parent),
             "rev_id": content.rev_id,
@@ -84,6 +108,7 @@ def decode_content(payload: bytes) -> Content:
             revision=_decode_text(doc["revision"]),
             parent=None if doc["parent"] is None else _decode_text(doc["parent"]),
             source=str(doc["source"]),
+            html=_decode_html(doc.get("html")),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
         raise InvalidRecord(f"no content record: {exc!r}") from exc
@@ -95,6 +120,7 @@ def _encode_text(text: Text) -> dict[str, object]:
         "model": text.model,
         "rev_id": text.rev_id,
         "sha1": text.sha1,
+        "slots": [{"model": s.model, "role": s.role, "sha1": s.sha1, "text": s.text} for s in text.slots],
         "tags": sorted(text.tags),
         "text": text.text,
     }
@@ -111,4 +137,22 @@ def _decode_text(doc: dict[str, object]) -> Text:
         sha1=None if sha1 is None else str(sha1),
         model=None if model is None else str(model),
         tags=tuple(str(tag) for tag in tags),
+        slots=tuple(_decode_slot(slot) for slot in _list(doc.get("slots", []))),
     )
+
+
+def _decode_slot(doc: Any) -> SlotText:
+    model = None if doc["model"] is None else str(doc["model"])
+    return SlotText(role=str(doc["role"]), model=model, sha1=str(doc["sha1"]), text=str(doc["text"]))
+
+
+def _decode_html(doc: Any) -> Html | None:
+    if doc is None:
+        return None
+    return Html(answer=Answer(str(doc["answer"])), text=None if doc["text"] is None else str(doc["text"]))
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    return value

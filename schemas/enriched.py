@@ -18,6 +18,7 @@ import orjson
 from schemas.content import record_key
 from schemas.event import Editor
 from schemas.log import InvalidRecord
+from schemas.rendered import Rendered, decode_rendered
 
 SCHEMA = "/sluice/enriched/1.0.0"
 
@@ -279,7 +280,11 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enriched:
-    """One record. content is None exactly if content_absent says why, delta likewise."""
+    """One record. content is None exactly if content_absent says why, delta and rendered likewise.
+
+    content: what editors wrote, from wikitext. rendered: what readers see, from HTML; not asked for unless the settings
+    want it.
+    """
 
     wiki: str
     page_id: int
@@ -290,6 +295,8 @@ class Enriched:
     delta: Delta | None
     delta_absent: DeltaAbsent | None
     provenance: Provenance
+    rendered: Rendered | None = None
+    rendered_absent: ContentAbsent | None = ContentAbsent.NOT_ASKED
 
     @property
     def key(self) -> bytes:
@@ -318,6 +325,8 @@ def decode_enriched(payload: bytes) -> Enriched:
             delta=None if doc["delta"] is None else _delta(doc["delta"]),
             delta_absent=None if doc["delta_absent"] is None else DeltaAbsent(doc["delta_absent"]),
             provenance=_provenance(doc["provenance"]),
+            rendered=None if doc.get("rendered") is None else decode_rendered(doc["rendered"]),
+            rendered_absent=None if doc.get("rendered_absent") is None else ContentAbsent(doc["rendered_absent"]),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
         if isinstance(exc, InvalidRecord):

@@ -6,11 +6,18 @@ Lists are in the order of the page.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cache
+from typing import Any, TypeVar, cast
 
-from schemas.enriched import Category, Degraded, ExternalLink, Redirect
+
+class Beyond(StrEnum):
+    """Which bound a page went beyond, so that some of it was not seen."""
+
+    SIZE = "size"  # only the first part was read
+    DEPTH = "depth"  # what was nested deeper stands beside what is around it
 
 
 class Area(StrEnum):
@@ -34,6 +41,30 @@ class ShownSection:
     anchor: str | None
     start: int
     end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownCategory:
+    """title without its prefix; sort_key as written, None where none is."""
+
+    title: str
+    sort_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownUrl:
+    """A link out of the wiki. text: as shown, None where there is none."""
+
+    url: str
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownRedirect:
+    """Where the page sends its readers."""
+
+    title: str
+    anchor: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +168,7 @@ class Rendered:
     parser: str
     rev_id: int | None
     title: str | None
-    degraded: tuple[Degraded, ...]
+    degraded: tuple[Beyond, ...]
     truncated: Mapping[str, int]
     broken: int
     abstract: str
@@ -145,13 +176,61 @@ class Rendered:
     plain_text_length: int
     sections: tuple[ShownSection, ...]
     infoboxes: tuple[Infobox, ...]
-    categories: tuple[Category, ...]
+    categories: tuple[ShownCategory, ...]
     references: tuple[Note, ...]
     tables: tuple[Table, ...]
     media: tuple[ShownMedia, ...]
     links: tuple[ShownLink, ...]
-    external_links: tuple[ExternalLink, ...]
-    interwiki_links: tuple[ExternalLink, ...]
+    external_links: tuple[ShownUrl, ...]
+    interwiki_links: tuple[ShownUrl, ...]
     languages: tuple[str, ...]
     templates: tuple[CalledTemplate, ...]
-    redirect: Redirect | None
+    redirect: ShownRedirect | None
+
+
+T = TypeVar("T")
+
+
+def decode_rendered(doc: dict[str, Any]) -> Rendered:
+    """From the section of a record. Raises `KeyError`, `TypeError` and `ValueError`; unknown fields are ignored."""
+    values = {name: doc[name] for name in _names(Rendered)}
+    values |= {
+        "degraded": tuple(Beyond(bound) for bound in doc["degraded"]),
+        "sections": _all(ShownSection, doc["sections"]),
+        "infoboxes": tuple(
+            Infobox(template=box["template"], title=box["title"], fields=_all(InfoboxField, box["fields"]))
+            for box in doc["infoboxes"]
+        ),
+        "categories": _all(ShownCategory, doc["categories"]),
+        "references": _all(Note, doc["references"]),
+        "tables": _all(Table, doc["tables"]),
+        "media": tuple(_placed(ShownMedia, medium) for medium in doc["media"]),
+        "links": tuple(_placed(ShownLink, link) for link in doc["links"]),
+        "external_links": _all(ShownUrl, doc["external_links"]),
+        "interwiki_links": _all(ShownUrl, doc["interwiki_links"]),
+        "languages": tuple(doc["languages"]),
+        "templates": _all(CalledTemplate, doc["templates"]),
+        "redirect": None if doc["redirect"] is None else _one(ShownRedirect, doc["redirect"]),
+    }
+    return Rendered(**values)
+
+
+@cache
+def _names(kind: Hashable) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(cast(Any, kind)))
+
+
+def _one(kind: type[T], doc: dict[str, Any]) -> T:
+    return kind(**{name: _frozen(doc[name]) for name in _names(cast(Hashable, kind))})
+
+
+def _all(kind: type[T], docs: list[dict[str, Any]]) -> tuple[T, ...]:
+    return tuple(_one(kind, doc) for doc in docs)
+
+
+def _placed(kind: type[T], doc: dict[str, Any]) -> T:
+    return _one(kind, doc | {"area": Area(doc["area"])})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(each) for each in value) if isinstance(value, list) else value

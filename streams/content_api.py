@@ -1,49 +1,36 @@
-"""The content APIs of the wikis: one request is one call; what may be reached, how much and how long is bounded here.
-
-Nothing free comes from an event into a URL: a domain is filled in only if it is that of a Wikimedia project, and no
-address but a public one is connected to, unless the operator's own setting names it.
-"""
+"""The content APIs of the wikis: one request is one call; how much comes and how long it may take is bounded here."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import socket
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import Self
 
 import aiohttp
 
-from processors.answers import THROTTLING, Answers, ApiError, NotAnAnswer, read_answers
+from processors.answers import THROTTLING, Answers, ApiError, NotAnAnswer, judge_page, read_answers
 from processors.batcher import Site
-from streams.settings import InvalidSetting, Settings
+from schemas.content import Html
+from schemas.reasons import Answer
+from streams import metrics
+from streams.content_source import Source
+from streams.settings import Settings
 
 CONNECTIONS = 3
 DEADLINE_SECONDS = 30.0
-MAX_BODY_BYTES = 64 * 1024 * 1024
+# The API cuts an answer at 12 MiB; JSON writes some of it with more bytes.
+MAX_BODY_BYTES = 32 * 1024 * 1024
 CHUNK_BYTES = 65_536
 
-_FAMILIES = (
-    "wikipedia|wiktionary|wikibooks|wikinews|wikiquote|wikisource|wikiversity|wikivoyage|wikimedia|mediawiki"
-    "|wikidata|wikifunctions"
-)
-_DOMAIN = re.compile(rf"(?:[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?(?:\.m)?\.(?:{_FAMILIES})|wikisource)\.org", re.ASCII)
-_WIKI = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
+# The REST API's word for a revision: it does not know it, or nobody may see it.
+PAGE_ANSWERS = {200: Answer.TEXT, 403: Answer.HIDDEN, 404: Answer.MISSING}
+
 _FIELDS = "ids|flags|size|slotsize|sha1|slotsha1|contentmodel|content|tags|roles"
-
-_NAT64 = IPv6Network("64:ff9b::/96")
-
-Address = IPv4Address | IPv6Address
-
-
-class UnknownSite(ValueError):
-    """The event names no wiki that may be asked. Nothing was connected to."""
 
 
 class Trouble(Exception):
@@ -62,25 +49,12 @@ class Trouble(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-class Budget:
-    """Requests spaced evenly: `share` of `per_minute`, at least one a minute, no burst after a rest. For one taker."""
-
-    def __init__(self, per_minute: float) -> None:
-        self._per_minute = per_minute
-        self._next_at = 0.0
-        self.share = 1.0
-
-    async def take(self) -> None:
-        """Returns when the next request may be made."""
-        now = time.monotonic()
-        at = max(now, self._next_at)
-        if at > now:
-            await asyncio.sleep(at - now)
-        self._next_at = at + 60.0 / max(self._per_minute * self.share, 1.0)
+class BodyTooLarge(Trouble):
+    """More came than is read of an answer."""
 
 
 class ContentApi:
-    """The client. Use it as an async context manager.
+    """The client. Use it as an async context manager. sources: names of those that there are, in order.
 
     Raises `InvalidSetting` if the template cannot be used, or names the live site and there is no contact.
     """
@@ -92,76 +66,72 @@ class ContentApi:
         deadline_seconds: float = DEADLINE_SECONDS,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
-        self._template = settings.content
-        self._named_host = _named_host(settings.content)
-        if not settings.contact and (self._named_host is None or _DOMAIN.fullmatch(self._named_host)):
-            raise InvalidSetting(
-                f"SLUICE_CONTENT={settings.content!r} is the live site, which refuses requests from nobody: "
-                "set SLUICE_CONTACT to a URL or mail address of yours"
-            )
+        self._sources = [Source("SLUICE_CONTENT", settings.content, contact=settings.contact)]
+        if settings.content_fallback:
+            self._sources.append(Source("SLUICE_CONTENT_FALLBACK", settings.content_fallback, contact=settings.contact))
+        self.sources = metrics.CONTENT_SOURCES[: len(self._sources)]
         self._headers = {"User-Agent": settings.user_agent, "Accept-Encoding": "gzip"}
         self._deadline_seconds = deadline_seconds
         self._max_body_bytes = max_body_bytes
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: list[aiohttp.ClientSession] = []
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS, socket_factory=self._socket),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=self._headers,
-            auto_decompress=False,
-            # The whole request has one deadline below; what is set here only ends the wait of a stuck connection.
-            timeout=aiohttp.ClientTimeout(total=self._deadline_seconds),
-        )
+        for source in self._sources:
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS, socket_factory=source.socket),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=self._headers,
+                auto_decompress=False,
+                # The whole request has one deadline below; what is set here only ends the wait of a stuck connection.
+                timeout=aiohttp.ClientTimeout(total=self._deadline_seconds),
+            )
+            self._sessions.append(session)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions:
+            await session.close()
 
-    def url(self, site: Site) -> str:
-        """The API of a wiki. Raises `UnknownSite`."""
-        wiki, domain = site
-        if "{domain}" in self._template and not _DOMAIN.fullmatch(domain):
-            raise UnknownSite(f"{domain!r:.200} is no domain of a Wikimedia project")
-        if "{wiki}" in self._template and not _WIKI.fullmatch(wiki):
-            raise UnknownSite(f"{wiki!r:.200} is no name of a wiki")
-        return self._template.replace("{domain}", domain).replace("{wiki}", wiki)
+    def url(self, site: Site, source: int = 0) -> str:
+        """The API of a wiki at a source. Raises `UnknownSite`."""
+        return self._sources[source].url(site)
 
-    async def ask(self, site: Site, rev_ids: Sequence[int]) -> Answers:
+    async def ask(self, site: Site, rev_ids: Sequence[int], *, source: int = 0) -> Answers:
         """One request for at most 50 revisions. Raises `Trouble` and `UnknownSite`."""
         params = {
             "action": "query",
             "prop": "revisions",
             "revids": "|".join(str(rev_id) for rev_id in rev_ids),
-            "rvslots": "main",
+            "rvslots": "*",
             "rvprop": _FIELDS,
             "format": "json",
             "formatversion": "2",
             "maxlag": "5",
         }
-        status, headers, body = await self._get(self.url(site), params)
-        retry_after_seconds = retry_after(headers.get("Retry-After"), time.time())
-        if status == 429:
-            raise Trouble("throttled", "HTTP 429", retry_after_seconds=retry_after_seconds)
-        if 300 <= status < 400:
-            raise Trouble("not_json", f"HTTP {status}, a redirect, which is not followed")
-        if status != 200:
-            raise Trouble(
-                "failed", f"HTTP {status}", may_be_cause=status >= 500, retry_after_seconds=retry_after_seconds
-            )
+        status, headers, body = await self._get(source, self.url(site, source), params)
+        retry_after_seconds = _refuse(status, headers, final={200})
         return _understand(body, rev_ids, retry_after_seconds)
 
-    async def _get(self, url: str, params: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+    async def page(self, site: Site, rev_id: int, *, source: int = 0) -> Html:
+        """The HTML of a revision. Raises `Trouble` and `UnknownSite`."""
+        try:
+            status, headers, body = await self._get(source, self._sources[source].page_url(site, rev_id), {})
+        except BodyTooLarge:
+            return Html(answer=Answer.TOO_LARGE)
+        _refuse(status, headers, final=PAGE_ANSWERS.keys())
+        answer = PAGE_ANSWERS[status]
+        return Html(answer=answer) if answer is not Answer.TEXT else judge_page(body, rev_id)
+
+    async def _get(self, source: int, url: str, params: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and, of a 200 only, the body."""
-        if self._session is None:
+        if not self._sessions:
             raise RuntimeError("ContentApi is used outside of `async with`")
         try:
             async with (
                 asyncio.timeout(self._deadline_seconds),
-                self._session.get(url, params=params, allow_redirects=False) as response,
+                self._sessions[source].get(url, params=params, allow_redirects=False) as response,
             ):
                 body = await self._body(response) if response.status == 200 else b""
                 return response.status, response.headers, body
@@ -190,40 +160,8 @@ class ContentApi:
                     body += unpacker.decompress(rest, CHUNK_BYTES)
                     rest = unpacker.unconsumed_tail
                 if len(body) > self._max_body_bytes:
-                    raise Trouble("failed", f"more than {self._max_body_bytes} bytes", may_be_cause=True)
+                    raise BodyTooLarge("failed", f"more than {self._max_body_bytes} bytes", may_be_cause=True)
         return bytes(body)
-
-    def _socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """A socket for an address that was looked up. Raises `OSError` if it may not be connected to."""
-        family, kind, protocol, _, address = info
-        if not may_reach(ip_address(str(address[0]).partition("%")[0]), self._named_host):
-            raise OSError(f"{address[0]} is not a public address")
-        return socket.socket(family=family, type=kind, proto=protocol)
-
-
-def may_reach(address: Address, named_host: str | None) -> bool:
-    """Whether a connection to `address` is allowed.
-
-    named_host: the host in the operator's own setting, None if events fill it in. Loopback and link-local addresses
-    must be named as such there; other private ones may be what a named host stands for.
-    """
-    if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if inner is None and address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return may_reach(inner, named_host)
-    if address.is_global and not address.is_multicast:
-        return True
-    if named_host is None:
-        return False
-    try:
-        return address == ip_address(named_host)
-    except ValueError:
-        pass
-    if named_host == "localhost":
-        return address.is_loopback
-    return address.is_private and not (address.is_loopback or address.is_link_local or address.is_unspecified)
 
 
 def retry_after(header: str | None, now: float) -> float | None:
@@ -242,6 +180,18 @@ def retry_after(header: str | None, now: float) -> float | None:
         return None
 
 
+def _refuse(status: int, headers: Mapping[str, str], *, final: Collection[int]) -> float | None:
+    """Seconds that the server asks for. Raises `Trouble` unless the status is one of `final`."""
+    retry_after_seconds = retry_after(headers.get("Retry-After"), time.time())
+    if status in final:
+        return retry_after_seconds
+    if status == 429:
+        raise Trouble("throttled", "HTTP 429", retry_after_seconds=retry_after_seconds)
+    if 300 <= status < 400:
+        raise Trouble("not_json", f"HTTP {status}, a redirect, which is not followed")
+    raise Trouble("failed", f"HTTP {status}", may_be_cause=status >= 500, retry_after_seconds=retry_after_seconds)
+
+
 def _understand(body: bytes, rev_ids: Sequence[int], retry_after_seconds: float | None) -> Answers:
     try:
         answers = read_answers(body, rev_ids)
@@ -255,16 +205,3 @@ def _understand(body: bytes, rev_ids: Sequence[int], retry_after_seconds: float 
     if not (answers.found or answers.missing):
         raise Trouble("failed", "an answer about none of the revisions asked for", may_be_cause=True)
     return answers
-
-
-def _named_host(template: str) -> str | None:
-    """The host if the template itself names it, None if events fill it in. Raises `InvalidSetting`."""
-    parts = urlsplit(template)
-    rest = template.replace("{domain}", "").replace("{wiki}", "")
-    if parts.scheme not in {"http", "https"} or not parts.netloc or "{" in rest or "}" in rest:
-        raise InvalidSetting(f"SLUICE_CONTENT={template!r}: a URL with {{domain}} or {{wiki}} where they belong")
-    if "{" not in parts.netloc:
-        return parts.hostname
-    if parts.scheme != "https":
-        raise InvalidSetting(f"SLUICE_CONTENT={template!r}: https, as the host comes from the event")
-    return None

@@ -22,17 +22,19 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from processors.answers import Answers
+from processors.asking import Asking
 from processors.batcher import Batch, Batcher, Job
 from processors.held import HeldTexts
-from processors.patience import Patience, answer_without_asking, close, endure, hear
-from schemas.content import Content, Text, encode_content
+from processors.pace import Breaker, BreakerState, Budget
+from processors.patience import Patience, answer_without_asking, close, endure, endure_page, hear, hear_page
+from schemas.content import Content, Html, Text, encode_content
 from schemas.deadletter import DeadLetter
 from schemas.event import EDIT_KINDS, Event, InvalidEvent, PageChange, VisibilityChange, decode_event
 from schemas.log import KIND_EVENT
 from schemas.reasons import Answer, SetAside, Step
 from streams import metrics
-from streams.content_api import CONNECTIONS, Budget, ContentApi, Trouble, UnknownSite
-from streams.failpoints import failpoint
+from streams.content_api import CONNECTIONS, ContentApi, Trouble
+from streams.content_source import UnknownSite
 from streams.kafka import Out, RecordTooLarge, header, letter_out, quiet_client_logs
 from streams.out_of_order import OutOfOrder, Ticket
 from streams.outbox import Outbox
@@ -75,7 +77,11 @@ class Fetch:
         self._topics = Topics(settings)
         self._api = api
         self._budget = Budget(settings.requests_per_minute)
-        self._batcher = Batcher(linger_seconds=settings.linger_seconds)
+        self._batcher = Batcher(
+            linger_seconds=settings.linger_seconds,
+            lingers=dict.fromkeys(settings.live_wikis, settings.live_linger_seconds),
+        )
+        self._asking = Asking(self._batcher, self._budget, [Breaker() for _ in api.sources], connections=CONNECTIONS)
         self._patience = Patience(
             replica_lag_seconds=settings.replica_lag_seconds, give_up_seconds=settings.give_up_seconds
         )
@@ -161,6 +167,10 @@ class Fetch:
             known, job.trouble = known or Answer.UNAVAILABLE, str(exc)
         if job.event.rev_id <= 0:
             job.trouble = f"{job.event.rev_id} is no revision that can be asked for"
+        form = self._settings.form_of(job.event.wiki)
+        job.wants_html = form != "wikitext" and known is None
+        if form == "html" and known is None:
+            close(job, Answer.NOT_ASKED, Answer.NOT_ASKED)
         if known is None:
             self._batcher.add(job, time.monotonic())
             return
@@ -174,16 +184,14 @@ class Fetch:
             if self._broken is not None:
                 raise self._broken
             self._wake.clear()
-            wait = self._batcher.due_at(time.monotonic()) - time.monotonic()
-            connections = max(1, round(CONNECTIONS * self._budget.share))
-            if wait <= 0 and len(self._asks) < connections and self._outbox.size_bytes < MAX_OUTBOX_BYTES:
-                await self._budget.take()
-                # As late as can be: while we waited for the budget the batch grew.
-                if (batch := self._batcher.take(time.monotonic())) is not None:
+            now = time.monotonic()
+            wait = self._asking.due_at(now) - now if self._outbox.size_bytes < MAX_OUTBOX_BYTES else 60.0
+            if wait <= 0:
+                if (batch := self._asking.take(now)) is not None:
                     self._start(batch)
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), min(wait, 60.0) if wait > 0 else 60.0)
+                await asyncio.wait_for(self._wake.wait(), min(wait, 60.0))
 
     def _start(self, batch: Batch) -> None:
         for job in batch.jobs:
@@ -202,34 +210,54 @@ class Fetch:
     async def _ask(self, batch: Batch) -> None:
         try:
             with metrics.STEP_SECONDS.labels(Step.FETCH).time():
-                answers = await self._api.ask(batch.site, batch.ids) if batch.ids else NOTHING
+                await (self._ask_page(batch) if batch.page else self._ask_texts(batch))
         except Trouble as trouble:
             metrics.CONTENT_REQUESTS.labels(trouble.outcome).inc()
             log.info("fetch: %s: %s", batch.site[0], trouble)
             self._endure(batch, trouble)
-        else:
-            metrics.CONTENT_REQUESTS.labels("ok").inc()
-            failpoint("fetch.answered")
-            self._hear(batch, answers)
 
-    def _hear(self, batch: Batch, answers: Answers) -> None:
-        self._batcher.succeeded(batch)
+    async def _ask_texts(self, batch: Batch) -> None:
+        answers = await self._api.ask(batch.site, batch.ids, source=batch.source) if batch.ids else NOTHING
+        self._heard(batch)
         for job in filter(self._is_ours, batch.jobs):
-            age_seconds = time.time() - job.event.meta.at_ms / 1000
-            wait = hear(job, answers, now=time.monotonic(), age_seconds=age_seconds, patience=self._patience)
-            self._go_on(job, wait)
+            wait = hear(job, answers, now=time.monotonic(), age_seconds=_age(job), patience=self._patience)
+            self._go_on(job, wait, batch.source)
+
+    async def _ask_page(self, batch: Batch) -> None:
+        (job,) = batch.jobs
+        html = await self._api.page(batch.site, job.event.rev_id, source=batch.source)
+        self._heard(batch)
+        if self._is_ours(job):
+            wait = hear_page(job, html, now=time.monotonic(), age_seconds=_age(job), patience=self._patience)
+            self._go_on(job, wait, batch.source)
+
+    def _heard(self, batch: Batch) -> None:
+        metrics.CONTENT_REQUESTS.labels("ok").inc()
+        self._asking.succeeded(batch, time.monotonic())
+        self._count_breakers()
 
     def _endure(self, batch: Batch, trouble: Trouble) -> None:
         now = time.monotonic()
         jitter = random.random()  # noqa: S311 - so that workers do not come back at once
-        self._batcher.failed(batch, now, jitter=jitter, retry_after_seconds=trouble.retry_after_seconds)
+        self._asking.failed(batch, now, jitter=jitter, retry_after_seconds=trouble.retry_after_seconds)
+        self._count_breakers()
         for job in filter(self._is_ours, batch.jobs):
-            wait = endure(job, str(trouble), may_be_cause=trouble.may_be_cause, now=now, patience=self._patience)
-            self._go_on(job, wait)
+            if batch.page:
+                wait = endure_page(job, str(trouble), now=now, patience=self._patience)
+            else:
+                wait = endure(job, str(trouble), may_be_cause=trouble.may_be_cause, now=now, patience=self._patience)
+            self._go_on(job, wait, batch.source)
 
-    def _go_on(self, job: Job, wait: float | None) -> None:
-        if wait is None:
-            self._settle(job, source=self._api.url(job.site))
+    def _count_breakers(self) -> None:
+        for number, breaker in enumerate(self._asking.breakers):
+            for state in BreakerState:
+                metrics.BREAKER.labels(self._api.sources[number], state).set(breaker.state is state)
+
+    def _go_on(self, job: Job, wait: float | None, source: int) -> None:
+        if wait is None and job.wants_page and _is_wikitext(job):
+            self._batcher.again(job)
+        elif wait is None:
+            self._settle(job, source=self._api.url(job.site, source))
         elif wait > 0:
             self._batcher.park(job, time.monotonic() + wait)
         else:
@@ -250,6 +278,7 @@ class Fetch:
             revision=revision,
             parent=job.parent,
             source=source,
+            html=_html(job),
         )
         letters = []
         if (reason := LETTERS.get(revision.answer)) is not None:
@@ -260,7 +289,13 @@ class Fetch:
             self._settle_too_large(content, ticket, event, str(exc))
 
     def _settle_too_large(self, content: Content, ticket: Ticket, event: PageChange, why: str) -> None:
-        """The texts are within their bounds, but not as JSON with their event: leave them out, or all of it."""
+        """Each text is within its bounds, but not all as JSON with their event: leave the page out, the texts too, or
+        all of it."""
+        if content.html is not None and content.html.text is not None:
+            content = replace(content, html=Html(answer=Answer.TOO_LARGE))
+            with contextlib.suppress(RecordTooLarge):
+                self._put(ticket, self._record(ticket, content), answered=(event, content.revision))
+                return
         revision = Text(rev_id=content.rev_id, answer=Answer.TOO_LARGE)
         parent = None if content.parent is None else Text(rev_id=content.parent.rev_id, answer=Answer.TOO_LARGE)
         without = replace(content, revision=revision, parent=parent)
@@ -319,6 +354,26 @@ class Fetch:
     def _is_ours(self, job: Job) -> bool:
         ticket: Ticket = job.origin
         return self._log.is_ours(ticket)
+
+
+def _age(job: Job) -> float:
+    """Seconds since the event, by wall clock."""
+    return time.time() - job.event.meta.at_ms / 1000
+
+
+def _html(job: Job) -> Html | None:
+    if job.html is not None or not job.wants_html or job.revision is None:
+        return job.html
+    answer = job.revision.answer
+    return Html(answer=Answer.NOT_ASKED if answer is Answer.TEXT else answer)
+
+
+def _is_wikitext(job: Job) -> bool:
+    """Only then there is a page worth reading: it has a text, or nobody asked for that."""
+    revision = job.revision
+    if revision is None or revision.answer not in {Answer.TEXT, Answer.NOT_ASKED}:
+        return False
+    return revision.model in {"wikitext", None}
 
 
 async def _end(tasks: Iterable[asyncio.Task[Any]]) -> None:

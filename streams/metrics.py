@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
+from processors.pace import BreakerState
 from schemas.enriched import ContentAbsent
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.reasons import Answer, Bar, SetAside, State, Step
@@ -48,6 +49,14 @@ CONTENT_REQUESTS = Counter(
     registry=REGISTRY,
 )
 REQUEST_OUTCOMES = ("ok", "throttled", "failed", "not_json")
+
+BREAKER = Gauge(
+    "sluice_content_breaker_state",
+    "1 for the state of a content source's circuit breaker: closed, open, half_open. Worry if it is open for minutes.",
+    labelnames=("source", "state"),
+    registry=REGISTRY,
+)
+CONTENT_SOURCES = ("content", "fallback")
 
 RECONNECTS = Counter(
     "sluice_source_reconnects_total",
@@ -145,6 +154,9 @@ def initialise() -> None:
         CONTENT_ANSWERS.labels(answer)
     for result in REQUEST_OUTCOMES:
         CONTENT_REQUESTS.labels(result)
+    for source in CONTENT_SOURCES:
+        for breaker in BreakerState:
+            BREAKER.labels(source, breaker).set(breaker is BreakerState.CLOSED)
     for lost in LOST_REASONS:
         PARSERS_LOST.labels(lost)
     for ending in RECONNECT_REASONS:

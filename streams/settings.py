@@ -11,6 +11,7 @@ from schemas.log import Policies, Policy
 
 DEFAULT_SOURCE = "https://stream.wikimedia.org"
 DEFAULT_CONTENT = "https://{domain}/w/api.php"
+FORMS = ("wikitext", "html", "both")
 DEFAULT_KAFKA = "127.0.0.1:9092"
 
 
@@ -32,6 +33,10 @@ class Settings:
     replication: int = _about("replication factor of the topics", 1)
     source: str = _about("base URL of an EventStreams server", DEFAULT_SOURCE)
     content: str = _about("template of a wiki's action API; {domain} and {wiki} are filled in", DEFAULT_CONTENT)
+    content_fallback: str = _about("the same of a second source, asked while the first one fails; empty = none", "")
+    content_form: tuple[str, ...] = _about(
+        "what is fetched: wikitext, html or both; `wiki=form` for one wiki, comma-separated", ("wikitext",)
+    )
     contact: str = _about("URL or mail address for the User-Agent; the live site refuses requests without", "")
     wikis: tuple[str, ...] = _about("wikis to keep, comma-separated (enwiki,dewiki); empty = all", ())
     since: str = _about("where a first start begins (RFC 3339); empty = now", "")
@@ -49,7 +54,9 @@ class Settings:
     caught_up_seconds: float = _about("how long every message must have been young before we are caught up", 60.0)
     deaf_seconds: float = _about("silence of an upstream topic after which it is deaf", 1200.0)
     idle_seconds: float = _about("silence on the connection after which it is made anew", 60.0)
-    linger_seconds: float = _about("how long fetch gathers a wiki's revisions into one request", 2.0)
+    linger_seconds: float = _about("how long fetch gathers a wiki's revisions into one request; a hold hides it", 20.0)
+    live_wikis: tuple[str, ...] = _about("wikis that are served live: theirs are gathered for less long", ())
+    live_linger_seconds: float = _about("how long those are gathered", 1.0)
     requests_per_minute: float = _about("content API requests of the whole deployment", 200.0)
     replica_lag_seconds: float = _about("age below which an unknown revision may still arrive at the API", 60.0)
     give_up_seconds: float = _about("how long fetch asks for one revision before it says unavailable", 900.0)
@@ -85,7 +92,10 @@ class Settings:
             raise InvalidSetting(f"SLUICE_PARTITIONS={self.partitions}: 1 to 1000")
         if not 1 <= self.parse_workers <= 256:
             raise InvalidSetting(f"SLUICE_PARSE_WORKERS={self.parse_workers}: 1 to 256")
-        for name in ("tick_seconds", "linger_seconds", "requests_per_minute"):
+        for entry in self.content_form:
+            if entry.rpartition("=")[2] not in FORMS:
+                raise InvalidSetting(f"SLUICE_CONTENT_FORM: {entry!r} is none of {', '.join(FORMS)}, nor wiki=form")
+        for name in ("tick_seconds", "linger_seconds", "live_linger_seconds", "requests_per_minute"):
             if getattr(self, name) <= 0:
                 raise InvalidSetting(f"SLUICE_{name.upper()}={getattr(self, name)}: more than 0")
 
@@ -96,6 +106,11 @@ class Settings:
     def described(self) -> list[tuple[str, str, str]]:
         """Each setting as (variable, value as the variable would hold it, what it is for)."""
         return [(f"SLUICE_{f.name.upper()}", _write(getattr(self, f.name)), f.metadata["help"]) for f in fields(self)]
+
+    def form_of(self, wiki: str) -> str:
+        """What is fetched of a wiki's revisions: one of `FORMS`."""
+        forms = {name: form for name, _, form in (entry.rpartition("=") for entry in self.content_form)}
+        return forms.get(wiki, forms.get("", FORMS[0]))
 
     @property
     def rules(self) -> Policies:

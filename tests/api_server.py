@@ -1,4 +1,4 @@
-"""A wiki's action API on loopback, down to the bytes: it answers as MediaWiki does, or as a test tells it to."""
+"""A wiki's APIs on loopback, down to the bytes: they answer as MediaWiki does, or as a test tells them to."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class ApiServer:
     """
 
     revisions: dict[int, dict[str, Any]] = field(default_factory=dict)
+    pages: dict[int, str] = field(default_factory=dict)
     replies: list[Reply] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
@@ -88,7 +89,11 @@ class ApiServer:
             await self._asked.wait_for(lambda: len(self.requests) >= times)
 
     async def reply(self, request: Request, writer: asyncio.StreamWriter) -> None:
-        """As MediaWiki: pages with their revisions, and what is not there as `badrevids`."""
+        """As MediaWiki: pages with their revisions, and what is not there as `badrevids`; HTML of a revision."""
+        if "/rest.php/" in request.path:
+            html = self.pages.get(int(request.path.split("/")[-2]))
+            await (http(404) if html is None else http(200, html.encode()))(request, writer)
+            return
         pages: dict[int, dict[str, Any]] = {}
         for rev_id in sorted(set(request.ids) & self.revisions.keys()):
             known = self.revisions[rev_id]
@@ -191,8 +196,9 @@ def event(
     prior_sha1: str | None = None,
     slots: Sequence[str] = ("main",),
     size: int | None = None,
+    other: str = "",
 ) -> bytes:
-    """A page_change event that announces `text` as the main slot of `rev_id`."""
+    """A page_change event that announces `text` as the main slot of `rev_id`, and `other` as each other one."""
     size = len(text.encode()) if size is None else size
     sha1 = sha1_base36(text)
     revision: dict[str, Any] = {
@@ -203,7 +209,12 @@ def event(
         "rev_sha1": sha1,
         "is_content_visible": visible,
         "content_slots": {
-            role: {"slot_role": role, "content_model": "wikitext", "content_sha1": sha1, "content_size": size}
+            role: {
+                "slot_role": role,
+                "content_model": "wikitext",
+                "content_sha1": sha1 if role == "main" else sha1_base36(other),
+                "content_size": size,
+            }
             for role in slots
         },
     }

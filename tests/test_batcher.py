@@ -177,7 +177,7 @@ def test_every_revision_is_asked_and_no_request_is_above_its_bounds(
     while (batch := made.take(2.0)) is not None:
         assert len(batch.ids) <= MAX_IDS
         assert len(batch.jobs) == 1 or sum(each.size_bytes for each in batch.jobs) <= 8_000_000
-        assert len({each.level for each in batch.jobs}) == 1
+        assert len({max(each.level, 1) for each in batch.jobs}) == 1
         seen += batch.jobs
         made.succeeded(batch)
     assert sorted(map(id, seen)) == sorted(map(id, jobs))

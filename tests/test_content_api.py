@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 import tracemalloc
@@ -13,9 +14,12 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from api_server import ApiServer, Reply, drip, error, held_until, http, json
+from api_server import ApiServer, Reply, Request, drip, error, held_until, http, json
 
-from streams.content_api import Budget, ContentApi, Trouble, UnknownSite, may_reach, retry_after
+from schemas.content import Html
+from schemas.reasons import Answer
+from streams.content_api import MAX_BODY_BYTES, ContentApi, Trouble, retry_after
+from streams.content_source import UnknownSite, may_reach
 from streams.settings import DEFAULT_CONTENT, InvalidSetting, Settings
 
 EN = ("enwiki", "en.wikipedia.org")
@@ -146,6 +150,63 @@ async def test_a_gzip_bomb_takes_no_more_memory_than_the_limit(wiki: ApiServer) 
         tracemalloc.stop()
     assert "more than 20000000 bytes" in str(said)
     assert peak_bytes < 60_000_000
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_a_body_of_56_megabytes_leaves_memory_flat_and_has_a_named_outcome(wiki: ApiServer, packed: bool) -> None:
+    block, blocks = b"x" * 1_000_000, 56
+
+    async def huge(request: Request, writer: asyncio.StreamWriter) -> None:
+        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+        body = b"".join(packer.compress(block) for _ in range(blocks)) + packer.flush() if packed else b""
+        head = {"content-encoding": "gzip"} if packed else {}
+        length = len(body) if packed else blocks * len(block)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in (head | {"content-length": str(length)}).items())
+        writer.write(f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode() + body)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(0 if packed else blocks):
+                writer.write(block)
+                await writer.drain()
+
+    wiki.replies += [huge, huge]
+    tracemalloc.start()
+    try:
+        async with client(wiki) as api:
+            with pytest.raises(Trouble, match="more than 33554432 bytes"):
+                await api.ask(EN, [9])
+            assert await api.page(EN, 9) == Html(answer=Answer.TOO_LARGE)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The bound, twice while the buffer grows, and what the server here holds.
+    assert peak_bytes < 2.5 * MAX_BODY_BYTES
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        (http(404), Answer.MISSING),
+        (http(403), Answer.HIDDEN),
+        (http(200, b'<html about="//x/wiki/Special:Redirect/revision/9"></html>'), Answer.TEXT),
+        (http(200, b'<html about="//x/wiki/Special:Redirect/revision/8"></html>'), Answer.SHA1_MISMATCH),
+        (http(200, b"\xff"), Answer.UNAVAILABLE),
+    ],
+)
+async def test_what_the_rest_api_says_of_a_page_has_a_name(wiki: ApiServer, reply: Reply, answer: Answer) -> None:
+    wiki.replies.append(reply)
+    async with client(wiki) as api:
+        assert (await api.page(EN, 9)).answer is answer
+
+
+@pytest.mark.parametrize(
+    "reply", [http(429, retry_after="7"), http(500), http(302, location="http://127.0.0.1:1/"), drip(0.02)]
+)
+async def test_a_page_that_does_not_come_is_trouble_and_no_answer(wiki: ApiServer, reply: Reply) -> None:
+    wiki.replies.append(reply)
+    async with client(wiki, deadline_seconds=0.5) as api:
+        with pytest.raises(Trouble):
+            await api.page(EN, 9)
+    assert len(wiki.requests) == 1
 
 
 async def test_an_answer_of_many_megabytes_is_read_whole(wiki: ApiServer) -> None:
@@ -280,22 +341,3 @@ def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
     assert retry_after(formatdate(now - 90, usegmt=True), now) == 0
     for nonsense in ("", "soon", "-5", "1e9", "9" * 400, "Wed, 99 Foo 9999"):
         assert retry_after(nonsense, now) is None
-
-
-async def test_requests_are_spaced_by_this_workers_share_of_the_budget() -> None:
-    budget = Budget(per_minute=6000)
-    budget.share = 0.25
-    started = time.monotonic()
-    for _ in range(11):
-        await budget.take()
-    assert time.monotonic() - started >= 0.4
-
-
-async def test_a_rest_saves_no_requests_up() -> None:
-    budget = Budget(per_minute=1200)
-    await budget.take()
-    await asyncio.sleep(0.3)
-    started = time.monotonic()
-    for _ in range(4):
-        await budget.take()
-    assert time.monotonic() - started >= 0.14

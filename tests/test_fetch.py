@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 import sys
@@ -20,12 +21,12 @@ from conftest import MakeSettings, produce, read_all
 
 from processors.answers import MAX_TEXT_BYTES
 from processors.digest import page_partition, sha1_base36
-from schemas.content import Content, decode_content
+from schemas.content import Content, Html, decode_content
 from schemas.event import VISIBILITY_CHANGE, decode_event
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK
 from schemas.reasons import Answer, SetAside, Step
 from streams import fetch, metrics, out_of_order
-from streams.content_api import ContentApi
+from streams.content_api import MAX_BODY_BYTES, ContentApi
 from streams.kafka import Out, consumer, header
 from streams.outbox import Outbox
 from streams.settings import Settings
@@ -260,6 +261,102 @@ async def test_texts_that_do_not_fit_into_a_record_are_left_out_and_the_record_s
         got = await contents(quick, 1, task)
     assert got[2].parent is not None
     assert (got[2].revision.answer, got[2].parent.answer) == (Answer.TOO_LARGE, Answer.TOO_LARGE)
+
+
+def rendered(rev_id: int) -> str:
+    return f'<html about="https://x/wiki/Special:Redirect/revision/{rev_id}"><body><p>Page {rev_id}</p></body></html>'
+
+
+async def test_the_page_as_rendered_comes_with_the_texts_or_alone_as_the_setting_wants_it_for_each_wiki(
+    quick: Settings, wiki: ApiServer
+) -> None:
+    settings = quick.with_(content_form=("wikitext", "dewiki=both", "frwiki=html"))
+    for rev_id in range(1, 6):
+        wiki.put(rev_id, f"text {rev_id}")
+        wiki.pages[rev_id] = rendered(rev_id)
+    given = {1: "enwiki", 2: "dewiki", 3: "frwiki"}
+    payloads = [event(n, f"text {n}", at_ms=OLD_MS, wiki=name, parent_id=n + 2) for n, name in given.items()]
+    await produce(settings, [logged(settings, payload) for payload in payloads])
+    async with running(settings) as task:
+        got = await contents(settings, 3, task)
+    assert {n: (r.revision.text, r.html) for n, r in got.items()} == {
+        1: ("text 1", None),
+        2: ("text 2", Html(answer=Answer.TEXT, text=rendered(2))),
+        3: (None, Html(answer=Answer.TEXT, text=rendered(3))),
+    }
+    assert got[3].revision.answer is Answer.NOT_ASKED
+    paths = [request.path for request in wiki.requests]
+    assert sum(path.endswith("/api.php") for path in paths) == 2
+    assert sorted(path for path in paths if "rest.php" in path) == [
+        "/dewiki/en.wikipedia.org/w/rest.php/v1/revision/2/html",
+        "/frwiki/en.wikipedia.org/w/rest.php/v1/revision/3/html",
+    ]
+
+
+async def test_a_page_that_cannot_be_had_has_a_typed_answer_and_the_text_comes_all_the_same(
+    quick: Settings, wiki: ApiServer
+) -> None:
+    settings = quick.with_(content_form=("both",), replica_lag_seconds=1.0, give_up_seconds=3.0)
+    for rev_id in range(1, 6):
+        wiki.put(rev_id, f"text {rev_id}")
+    wiki.pages = {2: rendered(99), 3: rendered(3) + " " * MAX_BODY_BYTES}
+    wiki.hide(4)
+    whole = wiki.reply
+
+    async def fails_on_5(request: Request, writer: asyncio.StreamWriter) -> None:
+        await (http(503) if "revision/5" in request.path else whole)(request, writer)
+
+    wiki.reply = fails_on_5  # type: ignore[method-assign]
+    await produce(settings, [logged(settings, event(n, f"text {n}", at_ms=OLD_MS)) for n in range(1, 6)])
+    async with running(settings) as task:
+        got = await contents(settings, 5, task)
+    assert {n: r.html.answer for n, r in got.items() if r.html is not None} == {
+        1: Answer.MISSING,
+        2: Answer.SHA1_MISMATCH,
+        3: Answer.TOO_LARGE,
+        4: Answer.HIDDEN,
+        5: Answer.UNAVAILABLE,
+    }
+    assert [got[n].revision.text for n in (1, 2, 3, 5)] == ["text 1", "text 2", "text 3", "text 5"]
+
+
+async def test_a_second_source_is_asked_while_the_first_one_fails_and_the_record_says_which_it_was(
+    quick: Settings, wiki: ApiServer
+) -> None:
+    async with ApiServer() as second:
+        settings = quick.with_(content_fallback=second.template)
+        for rev_id in range(1, 31):
+            second.put(rev_id, f"text {rev_id}")
+        wiki.reply = http(500)  # type: ignore[method-assign, assignment]
+        payloads = [event(n, f"text {n}", at_ms=OLD_MS, wiki=f"w{n}wiki") for n in range(1, 31)]
+        await produce(settings, [logged(settings, payload) for payload in payloads])
+        async with running(settings) as task:
+            got = await contents(settings, 30, task)
+        assert {record.revision.text for record in got.values()} == {f"text {n}" for n in range(1, 31)}
+        assert {record.source.partition("/w")[0] for record in got.values()} == {second.base}
+        states = metrics.REGISTRY.get_sample_value
+        assert states("sluice_content_breaker_state", {"source": "fallback", "state": "closed"}) == 1
+    # It is given up after ten failures, and tried by one request at a time.
+    assert len(wiki.requests) < 20
+    assert await letters(settings) == []
+
+
+async def test_a_slot_whose_text_is_not_the_announced_one_makes_it_another_revision(
+    quick: Settings, wiki: ApiServer
+) -> None:
+    for rev_id, other in ((1, "{}"), (2, "{1}")):
+        slot = {"size": 2, "contentmodel": "wikibase-mediainfo", "content": other}
+        wiki.put(rev_id, "file", roles=["main", "mediainfo"])
+        slot["sha1"] = hashlib.sha1(other.encode()).hexdigest()
+        wiki.revisions[rev_id]["revision"]["slots"]["mediainfo"] = slot
+    given = [event(n, "file", at_ms=OLD_MS, slots=("main", "mediainfo"), other="{}") for n in (1, 2)]
+    await produce(quick, [logged(quick, payload) for payload in given])
+    async with running(quick) as task:
+        got = await contents(quick, 2, task)
+    assert wiki.requests[0].params["rvslots"] == "*"
+    assert {n: record.revision.answer for n, record in got.items()} == {1: Answer.TEXT, 2: Answer.SHA1_MISMATCH}
+    (slot_text,) = got[1].revision.slots
+    assert (slot_text.role, slot_text.model, slot_text.text) == ("mediainfo", "wikibase-mediainfo", "{}")
 
 
 # What is asked

@@ -5,21 +5,30 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from urllib.parse import unquote
 
+import jsonschema_rs
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_enrich import SCHEMA as RECORD
+from test_enrich import closed
+from test_enrich_step import content
 
+from processors.enrich import enrich
 from processors.html import MAX_DEPTH, MAX_HTML, read_html
 from processors.namespaces import namespaces_of
 from processors.scan import scan
-from schemas.enriched import Category, Degraded, Redirect
-from schemas.rendered import Area, Rendered
+from schemas.content import Html
+from schemas.enriched import ContentAbsent, decode_enriched, encode_enriched
+from schemas.reasons import Answer
+from schemas.rendered import Area, Beyond, Rendered, ShownCategory, ShownRedirect
 
+SCHEMA = jsonschema_rs.validator_for(closed(RECORD))
 PAGES = Path(__file__).parents[2] / "shared" / "data" / "pages"
 
 
@@ -182,7 +191,11 @@ def test_categories_come_in_the_order_of_the_page_each_once_from_templates_too()
         f'<link rel="mw:PageProp/Category" href="./Catégorie:{name}"/>' for name in ("B_c", "A#key", "B_c", "Z%26")
     ]
     found = page("<p>x</p>" + "".join(links))
-    assert found.categories == (Category(title="B c"), Category(title="A", sort_key="key"), Category(title="Z&"))
+    assert found.categories == (
+        ShownCategory(title="B c"),
+        ShownCategory(title="A", sort_key="key"),
+        ShownCategory(title="Z&"),
+    )
 
 
 # Further fields
@@ -219,7 +232,7 @@ def test_templates_that_the_page_calls_have_their_names_and_parameters() -> None
 def test_the_record_says_which_revision_it_is_and_where_a_redirect_leads() -> None:
     found = page('<link rel="mw:PageProp/redirect" href="./Loch_Ness#Depth"/>')
     assert (found.rev_id, found.title) == (42, "Loch Ness")
-    assert found.redirect == Redirect(title="Loch Ness", anchor="Depth")
+    assert found.redirect == ShownRedirect(title="Loch Ness", anchor="Depth")
     assert read_html("<p>x</p>").rev_id is None
     assert found.source == "html"
 
@@ -272,8 +285,8 @@ def test_no_page_takes_longer_than_its_length_asks_for(name: str) -> None:
 
 def test_what_is_beyond_a_bound_is_said_in_the_record() -> None:
     deep = read_html("<div>" * (MAX_DEPTH + 50) + "x")
-    assert (deep.degraded, deep.plain_text) == ((Degraded.DEPTH,), "x")
-    assert read_html("x" * (MAX_HTML + 1)).degraded == (Degraded.SIZE,)
+    assert (deep.degraded, deep.plain_text) == ((Beyond.DEPTH,), "x")
+    assert read_html("x" * (MAX_HTML + 1)).degraded == (Beyond.SIZE,)
     link = '<a rel="mw:WikiLink" href="./A">x</a>'
     many = page(link * 10_001)
     assert (len(many.links), many.truncated["links"]) == (10_000, 10_001)
@@ -328,6 +341,23 @@ def test_every_category_every_listed_reference_and_every_picture_of_the_real_pag
         assert {c.title for c in found.categories} == categories, name
         assert len(found.references) == len(set(re.findall(r"""\sid=(["'])(cite_note.*?)\1""", text))), name
         assert len(found.media) == len(re.findall(r"""<(?:img|video|audio)\b[^>]* resource=["']""", text)), name
+
+
+def test_a_record_of_each_real_page_survives_its_codec(real: dict[str, tuple[str, Rendered]]) -> None:
+    for name, (text, found) in real.items():
+        enriched = enrich(replace(content(1, "x"), html=Html(answer=Answer.TEXT, text=text)))
+        assert enriched.rendered == found, name
+        assert enriched.rendered_absent is None
+        encoded = encode_enriched(enriched)
+        assert decode_enriched(encoded) == enriched, name
+        SCHEMA.validate(orjson.loads(encoded))
+
+
+def test_without_a_page_the_record_says_why() -> None:
+    without = enrich(content(1, "x"))
+    assert (without.rendered, without.rendered_absent) == (None, ContentAbsent.NOT_ASKED)
+    missing = enrich(replace(content(1, "x"), html=Html(answer=Answer.MISSING)))
+    assert (missing.rendered, missing.rendered_absent) == (None, ContentAbsent.MISSING)
 
 
 def test_the_categories_and_templates_are_those_that_wikimedia_enterprise_names(

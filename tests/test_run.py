@@ -135,6 +135,9 @@ def test_without_a_network_run_says_one_line_that_leads_to_the_demo():
         ("SLUICE_PARTITIONS", "0"),
         ("SLUICE_ASSIGN", "some"),
         ("SLUICE_TICK_SECONDS", "0"),
+        ("SLUICE_LIVE_LINGER_SECONDS", "0"),
+        ("SLUICE_PARSE_WORKERS", "0"),
+        ("SLUICE_CONTENT_FORM", "enwiki=pdf"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused_by_name(variable, value):

@@ -1,0 +1,53 @@
+"""What is asked next, of whom, and when: the batches, held against the budget, the breakers and the connections. Pure.
+
+`now` is an argument, in seconds of any clock that does not go back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from processors.batcher import Batch, Batcher
+from processors.pace import Breaker, Budget
+
+
+class Asking:
+    """breakers: one for each source; the first is asked where it can be. connections: of the deployment at one time."""
+
+    def __init__(self, batcher: Batcher, budget: Budget, breakers: Sequence[Breaker], *, connections: int) -> None:
+        self.batcher = batcher
+        self.budget = budget
+        self.breakers = breakers
+        self._connections = connections
+        self._under_way = 0
+
+    def due_at(self, now: float) -> float:
+        """When `take` will have something, if nothing is added and nothing heard before; infinity if never."""
+        if self._under_way >= max(1, round(self._connections * self.budget.share)):
+            return float("inf")
+        source = min(breaker.at(now) for breaker in self.breakers)
+        return max(self.batcher.due_at(now), self.budget.at(now), source)
+
+    def take(self, now: float) -> Batch | None:
+        """The next request, with the source to ask; None if it is not yet time. As late as can be: a batch grows
+        while it waits for the budget. Must be followed by `succeeded` or `failed`."""
+        if self.due_at(now) > now or (batch := self.batcher.take(now)) is None:
+            return None
+        source = next(number for number, breaker in enumerate(self.breakers) if breaker.at(now) <= now)
+        self.breakers[source].ask()
+        self.budget.spend(now)
+        self._under_way += 1
+        return replace(batch, source=source)
+
+    def succeeded(self, batch: Batch, now: float) -> None:
+        """The wiki answered."""
+        self._under_way -= 1
+        self.breakers[batch.source].heard(ok=True, now=now)
+        self.batcher.succeeded(batch)
+
+    def failed(self, batch: Batch, now: float, *, jitter: float, retry_after_seconds: float | None) -> None:
+        """It did not. See `Batcher.failed`."""
+        self._under_way -= 1
+        self.breakers[batch.source].heard(ok=False, now=now)
+        self.batcher.failed(batch, now, jitter=jitter, retry_after_seconds=retry_after_seconds)
