@@ -35,19 +35,19 @@ class Asking:
         if self.due_at(now) > now or (batch := self.batcher.take(now)) is None:
             return None
         source = next(number for number, breaker in enumerate(self.breakers) if breaker.at(now) <= now)
-        self.breakers[source].ask()
+        trial = self.breakers[source].ask()
         self.budget.spend(now)
         self._under_way += 1
-        return replace(batch, source=source)
+        return replace(batch, source=source, trial=trial)
 
     def succeeded(self, batch: Batch, now: float) -> None:
         """The wiki answered."""
         self._under_way -= 1
-        self.breakers[batch.source].heard(ok=True, now=now)
+        self.breakers[batch.source].heard(ok=True, now=now, trial=batch.trial)
         self.batcher.succeeded(batch)
 
     def failed(self, batch: Batch, now: float, *, jitter: float, retry_after_seconds: float | None) -> None:
         """It did not. See `Batcher.failed`."""
         self._under_way -= 1
-        self.breakers[batch.source].heard(ok=False, now=now)
+        self.breakers[batch.source].heard(ok=False, now=now, trial=batch.trial)
         self.batcher.failed(batch, now, jitter=jitter, retry_after_seconds=retry_after_seconds)

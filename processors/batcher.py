@@ -87,11 +87,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One request. source: number of the one that is asked. page: it is for the HTML of its one job's revision."""
+    """One request. source: number of the one that is asked; trial: to see whether that is back. page: for the HTML of
+    its one job's revision."""
 
     site: Site
     jobs: tuple[Job, ...]
     source: int = 0
+    trial: bool = False
     page: bool = False
 
     @property

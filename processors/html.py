@@ -104,6 +104,7 @@ class Reader(SaxHandler):
         self._box: Box | None = None
         self._cells: list[Cell] = []
         self._items: list[str] = []
+        self._item: int | None = None
         self._note: str | None = None
         self._mark: Attributes | None = None
         self._figure: int | None = None
@@ -333,14 +334,14 @@ class Reader(SaxHandler):
 
     def _start_cell(self, given: Attributes, header: bool = False) -> None:
         if self._area is Area.TABLE or self._area is Area.INFOBOX:
-            self._enter(self._end_cell, (given, header, self._items, self.found.linked), off=True)
-            self._items = []
+            self._enter(self._end_cell, (given, header, self._items, self._item, self.found.linked), off=True)
+            self._items, self._item = [], None
 
     def _start_header(self, given: Attributes) -> None:
         self._start_cell(given, header=True)
 
     def _end_cell(self, state: Any, text: list[str]) -> None:
-        given, header, outer, linked = state
+        given, header, outer, self._item, linked = state
         items, self._items = self._items, outer
         self._cells.append(
             Cell(
@@ -360,14 +361,21 @@ class Reader(SaxHandler):
             self._enter(self._end_note, self._note, off=True, area=Area.REFERENCE)
             self._note = given["id"]
         elif self._area is Area.INFOBOX:
-            self._enter(self._end_item, len(self._items))
+            self._take_item()
+            self._enter(self._end_item, self._item)
+            self._item = len(self._tape)
         elif "gallerybox" in (given.get("class") or ""):
             self._enter(self._end_figure, self._figure, off=True)
             self._figure = len(self.found.media)
 
     def _end_item(self, state: Any, text: list[str]) -> None:
-        # What has a list of its own in it is more than one item, and those are there already.
-        if len(self._items) == state and (item := clean(text)):
+        self._take_item()
+        # What follows a list within an item is the outer item's again.
+        self._item = None if state is None else len(self._tape)
+
+    def _take_item(self) -> None:
+        """What was said in the innermost item so far: a list that begins or ends in it parts it."""
+        if self._item is not None and (item := clean(self._tape[self._item :])):
             self._items.append(item)
 
     def _end_note(self, state: Any, text: list[str]) -> None:

@@ -86,21 +86,22 @@ class Breaker:
             case BreakerState.HALF_OPEN:
                 return float("inf") if self._trying else now
 
-    def ask(self) -> None:
-        """A request is made. Must be followed by `heard`."""
-        if self.state is not BreakerState.CLOSED:
+    def ask(self) -> bool:
+        """A request is made; True if it is the one that tries whether the source is back. `heard` must follow."""
+        trial = self.state is not BreakerState.CLOSED
+        if trial:
             self.state, self._trying = BreakerState.HALF_OPEN, True
+        return trial
 
-    def heard(self, *, ok: bool, now: float) -> None:
-        """How it went. Requests from before it opened do not count while it is open."""
-        if self.state is BreakerState.OPEN:
-            return
-        if self.state is BreakerState.HALF_OPEN:
+    def heard(self, *, ok: bool, now: float, trial: bool) -> None:
+        """How it went. While the breaker is not closed only the trial counts: the others are from before."""
+        if trial:
             self._tried(ok=ok, now=now)
-            return
-        self._results.append(ok)
-        if len(self._results) >= BREAKER_LEAST and self._results.count(False) >= BREAKER_FAILED * len(self._results):
-            self._open(now)
+        elif self.state is BreakerState.CLOSED:
+            self._results.append(ok)
+            failed = self._results.count(False)
+            if len(self._results) >= BREAKER_LEAST and failed >= BREAKER_FAILED * len(self._results):
+                self._open(now)
 
     def _tried(self, *, ok: bool, now: float) -> None:
         self._trying = False

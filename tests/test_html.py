@@ -141,6 +141,14 @@ def test_all_lists_in_one_row_of_an_infobox_are_kept_and_without_marks() -> None
     assert box.fields[0].text == "Pike\nEel\nand\nTrout"
 
 
+def test_a_list_within_a_list_of_an_infobox_gives_items_in_their_order_and_none_twice() -> None:
+    (box,) = infobox(
+        "<tr><th>Fish</th><td><ul><li>Large<ul><li>Pike</li></ul></li><li>Eel</li></ul></td></tr>"
+    ).infoboxes
+    assert box.fields[0].items == ("Large", "Pike", "Eel")
+    assert box.fields[0].text == "Large\nPike\nEel"
+
+
 def test_an_infobox_made_of_divisions_with_a_table_in_it_is_read_in_the_order_of_the_page() -> None:
     (box,) = page(
         f"<div class='infobox_v3' {transclusion('pp', 'Infobox Lac')}><div class='entete'>Loch Ness</div>"

@@ -220,38 +220,42 @@ def test_a_rest_saves_no_requests_up() -> None:
     assert budget.at(1000.0) > 1001.0
 
 
+def fails(breaker: Breaker, times: int) -> None:
+    for _ in range(times):
+        breaker.heard(ok=False, now=0.0, trial=breaker.ask())
+
+
 def test_a_source_that_fails_is_left_alone_then_tried_by_one_request_and_left_alone_for_longer() -> None:
     breaker = Breaker()
-    for _ in range(10):
-        assert breaker.at(0.0) == 0.0
-        breaker.ask()
-        breaker.heard(ok=False, now=0.0)
+    fails(breaker, 9)
+    assert breaker.at(0.0) == 0.0
+    fails(breaker, 1)
     assert (breaker.state, breaker.at(0.0)) == (BreakerState.OPEN, 5.0)
-    breaker.ask()
+    assert breaker.ask()
     assert (breaker.state, breaker.at(5.0)) == (BreakerState.HALF_OPEN, float("inf"))
-    breaker.heard(ok=False, now=6.0)
+    breaker.heard(ok=False, now=6.0, trial=True)
     assert (breaker.state, breaker.at(6.0)) == (BreakerState.OPEN, 16.0)
-    breaker.ask()
-    breaker.heard(ok=True, now=17.0)
+    assert breaker.ask()
+    breaker.heard(ok=True, now=17.0, trial=True)
     assert (breaker.state, breaker.at(17.0)) == (BreakerState.CLOSED, 17.0)
 
 
 def test_a_third_of_errors_does_not_open_the_breaker() -> None:
     breaker, chooser = Breaker(), random.Random(1)
     for _ in range(1000):
-        breaker.ask()
-        breaker.heard(ok=chooser.random() > 0.3, now=0.0)
+        breaker.heard(ok=chooser.random() > 0.3, now=0.0, trial=breaker.ask())
     assert breaker.state is BreakerState.CLOSED
 
 
-def test_an_answer_from_before_the_breaker_opened_does_not_close_it() -> None:
+def test_answers_from_before_the_breaker_opened_neither_close_it_nor_count_for_the_one_that_tries() -> None:
     breaker = Breaker()
-    for _ in range(11):
-        breaker.ask()
-    for _ in range(10):
-        breaker.heard(ok=False, now=0.0)
-    breaker.heard(ok=True, now=1.0)
+    assert not breaker.ask()
+    fails(breaker, 10)
+    breaker.heard(ok=True, now=1.0, trial=False)
     assert (breaker.state, breaker.at(1.0)) == (BreakerState.OPEN, 5.0)
+    assert breaker.ask()
+    breaker.heard(ok=True, now=6.0, trial=False)
+    assert (breaker.state, breaker.at(6.0)) == (BreakerState.HALF_OPEN, float("inf"))
 
 
 def test_the_second_source_is_asked_while_the_first_is_left_alone_and_no_longer() -> None:
