@@ -95,7 +95,7 @@ class Reader(SaxHandler):
         self._write = self._tape.append
         self._depth = 0
         self._closes_at = 0
-        self._open: list[tuple[int, Closer | None, Any, int, bool, Area, bool]] = []
+        self._open: list[tuple[int, Closer | None, Any, int, bool | None, Area, bool]] = []
         self._area = Area.TEXT
         self._body = True
         # Of what is open: the innermost table or infobox, its row, the lists of a cell, the reference, its mark.
@@ -178,8 +178,13 @@ class Reader(SaxHandler):
 
     # What is open
 
-    def _enter(self, closer: Closer | None, state: Any = None, *, off: bool = False, area: Area | None = None) -> None:
-        """When this element ends `closer` is called with `state` and the text since then; off: it is not the page's."""
+    def _enter(
+        self, closer: Closer | None, state: Any = None, *, off: bool | None = False, area: Area | None = None
+    ) -> None:
+        """When this element ends `closer` is called with `state` and the text since then.
+
+        off: that is not the page's; None: `closer` has no use for it.
+        """
         self._open.append((self._depth, closer, state, len(self._tape), off, self._area, self._body))
         self._closes_at = self._depth
         if off:
@@ -192,6 +197,9 @@ class Reader(SaxHandler):
         self._closes_at = self._open[-1][0] if self._open else 0
         if closer is None:
             del self._tape[start:]
+            return
+        if off is None:
+            closer(state, [])
             return
         text = self._tape[start:]
         if off:
@@ -210,7 +218,7 @@ class Reader(SaxHandler):
             self._enter(self._end_mark, self._mark, off=True)
             self._mark = given
         elif FILES.search(kind):
-            self._enter(self._end_figure, self._figure)
+            self._enter(self._end_figure, self._figure, off=None)
             self._figure = len(self.found.media)
 
     def _template_calls(self, given: Attributes) -> None:
@@ -322,7 +330,7 @@ class Reader(SaxHandler):
     def _start_row(self, given: Attributes) -> None:
         if self._area is Area.TABLE or self._area is Area.INFOBOX:
             self._flush_loose()
-            self._enter(self._end_row, self._cells)
+            self._enter(self._end_row, self._cells, off=None)
             self._cells = []
 
     def _end_row(self, state: Any, text: list[str]) -> None:
@@ -362,7 +370,7 @@ class Reader(SaxHandler):
             self._note = given["id"]
         elif self._area is Area.INFOBOX:
             self._take_item()
-            self._enter(self._end_item, self._item)
+            self._enter(self._end_item, self._item, off=None)
             self._item = len(self._tape)
         elif "gallerybox" in (given.get("class") or ""):
             self._enter(self._end_figure, self._figure, off=True)
@@ -405,10 +413,13 @@ class Reader(SaxHandler):
         mark, self._mark = self._mark, None
         if mark is None:
             return
-        doc = read_json(mark.get("data-mw") or "")
-        named = doc.get("attrs") if doc is not None else None
         anchor = href.partition("#")[2]
-        self.found.mark(unquote(anchor) if "%" in anchor else anchor, named if isinstance(named, dict) else {})
+        note_id = unquote(anchor) if "%" in anchor else anchor
+        if not self.found.mark(note_id):
+            # Its first mark: the others say the same.
+            doc = read_json(mark.get("data-mw") or "")
+            named = doc.get("attrs") if doc is not None else None
+            self.found.name(note_id, named if isinstance(named, dict) else {})
 
     def _end_wiki_link(self, state: Any, text: list[str]) -> None:
         leads = self._targets.get(state)

@@ -156,12 +156,16 @@ class HtmlFound:
         for medium in self.media[max(since, 0) :]:
             medium.caption = medium.caption or text or None
 
-    def mark(self, note_id: str, named: Mapping[str, object]) -> None:
-        """The page refers to a note. named: `name` and `group` as in the wikitext."""
+    def mark(self, note_id: str) -> bool:
+        """The page refers to a note. Returns whether its name is known."""
         note = self._notes.setdefault(note_id, _Note())
         note.marks += 1
-        name, group = named.get("name"), named.get("group")
-        note.name = note.name or (str(name) if name else None)
+        return note.name is not None
+
+    def name(self, note_id: str, named: Mapping[str, object]) -> None:
+        """named: `name` and `group` as in the wikitext."""
+        note, name, group = self._notes[note_id], named.get("name"), named.get("group")
+        note.name = str(name) if name else None
         note.group = note.group or (str(group) if group else None)
 
     def note(self, note_id: str, text: str) -> None:

@@ -19,23 +19,28 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import api_server
 import line
 import mwparserfromhell
 import orjson
 from mwparserfromhtml import Article
 
+from processors.enrich import enrich
 from processors.html import read_html
 from processors.namespaces import namespaces_of
 from processors.scan import scan
 from processors.shard import Shard
+from schemas.content import Content, Text, decode_content, encode_content
+from schemas.enriched import encode_enriched
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, decode_event, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, Tick, encode_policies, encode_tick
-from schemas.reasons import Step
+from schemas.reasons import Answer, Step
 from streams import cluster
 from streams.broker import Broker
 from streams.eventstreams import SimulatedSource
 from streams.exactly_once import ExactlyOnce
 from streams.kafka import Out, consumer, producer, send
+from streams.parse_workers import ParseWorkers
 from streams.run import run_steps
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics, limits
@@ -51,6 +56,7 @@ def main() -> int:
     print(f"{'what':<34}{'sluice':>12}{'baseline':>12}{'ratio':>8}  baseline is")
     parse()
     html()
+    asyncio.run(parse_workers())
     observe()
     simulate()
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder), cache=cache_folder(os.environ)) as broker:
@@ -99,6 +105,36 @@ def parse() -> None:
             spent[name] += time.process_time() - began
     ours, theirs = len(texts) / spent["ours"], len(texts) / spent["theirs"]
     row(f"parse, {len(texts)} pages", ours, theirs, "/s", "mwparserfromhell, full extraction")
+
+
+async def parse_workers(count: int = 2) -> None:
+    """Records of real pages through processes, against the same here: what the pipes cost, and what a core brings."""
+    records = [encode_content(edit(number, wiki, text)) for number, (wiki, text) in enumerate(pages())] * 4
+    began = time.monotonic()
+    for record in records:
+        encode_enriched(enrich(decode_content(record)))
+    inline = time.monotonic() - began
+    async with ParseWorkers(count) as workers:
+        await asyncio.gather(*(workers.parse(record) for record in records[:count]))
+        began = time.monotonic()
+        await asyncio.gather(*(workers.parse(record) for record in records))
+        spread = time.monotonic() - began
+    row(f"enrich, {count} processes", len(records) / spread, len(records) / inline, "/s", "the same in one process")
+
+
+def edit(number: int, wiki: str, text: str) -> Content:
+    """A page that gained its last line."""
+    event = api_server.event(number, text, at_ms=EPOCH, wiki=wiki, parent_id=number + 1)
+    before = text[: text.rstrip().rfind("\n") + 1]
+    return Content(
+        wiki=wiki,
+        page_id=7,
+        rev_id=number,
+        event=event,
+        revision=Text(rev_id=number, answer=Answer.TEXT, text=text, model="wikitext"),
+        parent=Text(rev_id=number + 1, answer=Answer.TEXT, text=before, model="wikitext"),
+        source="",
+    )
 
 
 HTML_FIELDS = (

@@ -152,6 +152,13 @@ async def test_a_gzip_bomb_takes_no_more_memory_than_the_limit(wiki: ApiServer) 
     assert peak_bytes < 60_000_000
 
 
+async def test_another_revision_than_was_asked_for_is_trouble_and_no_answer(wiki: ApiServer) -> None:
+    wiki.put(8, "eight")
+    other = {"pages": [{"pageid": 7, "revisions": [wiki.revisions[8]["revision"]]}]}
+    said = await trouble(wiki, json({"query": other}))
+    assert (said.outcome, said.may_be_cause) == ("failed", True)
+
+
 @pytest.mark.parametrize("packed", [False, True])
 async def test_a_body_of_56_megabytes_leaves_memory_flat_and_has_a_named_outcome(wiki: ApiServer, packed: bool) -> None:
     block, blocks = b"x" * 1_000_000, 56
