@@ -89,6 +89,11 @@ def _rendered_absent(content: Content) -> ContentAbsent | None:
     return None if content.html.text is not None else ContentAbsent(content.html.answer.value)
 
 
+def without_page(content: Content, reason: ContentAbsent) -> Enriched:
+    """The record without what was rendered, for `reason`. Raises as `enrich` does."""
+    return replace(enrich(replace(content, html=None)), rendered_absent=reason)
+
+
 def without_content(content: Content, reason: ContentAbsent) -> Enriched:
     """The record of a page that could not be parsed, for `reason`. Raises as `enrich` does."""
     event = _event(content)

@@ -168,8 +168,9 @@ class Fetch:
         if job.event.rev_id <= 0:
             job.trouble = f"{job.event.rev_id} is no revision that can be asked for"
         form = self._settings.form_of(job.event.wiki)
-        job.wants_html = form != "wikitext" and known is None
-        if form == "html" and known is None:
+        is_page = job.event.main is None or job.event.main.model in {"wikitext", "unknown"}
+        job.wants_html = form != "wikitext" and is_page and known is None
+        if form == "html" and job.wants_html:
             close(job, Answer.NOT_ASKED, Answer.NOT_ASKED)
         if known is None:
             self._batcher.add(job, time.monotonic())

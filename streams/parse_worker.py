@@ -2,7 +2,7 @@
 
 It has a bound on memory, and dies with its parent. Its parent has the deadline, since code in C hears no signal.
 
-    request    1 byte, 0 to parse or the place of a reason in `ContentAbsent` to leave parsing out, 4 length, content
+    request    1 byte what to leave out, 1 place of the reason in `ContentAbsent`, 4 length, content
     answer     1 byte, one of `ENRICHED` …, 8 event time in ms, 4 length, the record or what is wrong
 """
 
@@ -17,16 +17,17 @@ import struct
 import sys
 from typing import BinaryIO
 
-from processors.enrich import enrich, without_content
+from processors.enrich import enrich, without_content, without_page
 from schemas.content import decode_content
 from schemas.enriched import ContentAbsent, encode_enriched
 from schemas.event import InvalidEvent, milliseconds
 from schemas.log import InvalidRecord
 
-REQUEST = struct.Struct("!BI")
+REQUEST = struct.Struct("!BBI")
 ANSWER = struct.Struct("!BQI")
 ENRICHED, UNREADABLE, FAILED, NO_MEMORY, READY = range(5)
 REASONS = tuple(ContentAbsent)
+NOTHING, PAGE, ALL = range(3)
 PR_SET_PDEATHSIG = 1
 
 
@@ -52,12 +53,14 @@ def main() -> int:
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer until the parent closes."""
     while len(head := requests.read(REQUEST.size)) == REQUEST.size:
-        reason, length = REQUEST.unpack(head)
+        left_out, reason, length = REQUEST.unpack(head)
         payload = requests.read(length)
         try:
-            at_ms, record = work(payload, REASONS[reason - 1] if reason else None)
+            at_ms, record = work(payload, left_out, REASONS[reason])
         except (InvalidRecord, InvalidEvent) as exc:
-            _answer(answers, UNREADABLE, 0, str(exc).encode("utf-8", "replace"))
+            # orjson has no other word for it.
+            kind = NO_MEMORY if "Not enough memory" in str(exc) else UNREADABLE
+            _answer(answers, kind, 0, str(exc).encode("utf-8", "replace"))
         except MemoryError:
             _answer(answers, NO_MEMORY, 0, b"")
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with one page, the next is read
@@ -66,10 +69,13 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             _answer(answers, ENRICHED, at_ms, record)
 
 
-def work(payload: bytes, reason: ContentAbsent | None) -> tuple[int, bytes]:
+def work(payload: bytes, left_out: int, reason: ContentAbsent) -> tuple[int, bytes]:
     """When the event was made, and the enriched record as bytes. Raises `InvalidRecord` and `InvalidEvent`."""
     content = decode_content(payload)
-    record = enrich(content) if reason is None else without_content(content, reason)
+    if left_out == NOTHING:
+        record = enrich(content)
+    else:
+        record = (without_page if left_out == PAGE else without_content)(content, reason)
     return milliseconds(record.change.heard_at), encode_enriched(record)
 
 

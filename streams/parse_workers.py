@@ -1,7 +1,8 @@
 """Processes that parse, each one page at a time, so that no page can hold up the event loop, or take it down.
 
 A page that a process does not survive, or does not finish in time, is given to a fresh one; if that fails too, to
-another that leaves parsing out: the record then says why it has no content. A process that failed is killed.
+another that leaves out the HTML, then to one that leaves out all: the record says why it has no content. A process that
+failed is killed.
 
     parse ──► idle worker ──► record                           once more          then
                   └── killed, hung, out of memory ──► respawn ──────────► respawn ────► record without content
@@ -20,13 +21,15 @@ from typing import Self
 
 from schemas.enriched import ContentAbsent
 from streams import metrics
-from streams.parse_worker import ANSWER, ENRICHED, NO_MEMORY, READY, REASONS, REQUEST, UNREADABLE
+from streams.parse_worker import ALL, ANSWER, ENRICHED, NO_MEMORY, NOTHING, PAGE, READY, REASONS, REQUEST, UNREADABLE
 
 # The slowest real page takes a tenth of it.
 DEADLINE_SECONDS = 10.0
 MEMORY_BYTES = 1 << 30
 START_SECONDS = 60.0
 TRIES = 2
+# In a content record that has no HTML: its keys are sorted.
+NO_PAGE = b'"html":null,"page_id":'
 # A process is made anew after so many pages, whatever it may have kept of them.
 PAGES_EACH = 20_000
 
@@ -85,9 +88,12 @@ class ParseWorkers:
     async def parse(self, content: bytes) -> Parsed:
         """The enriched record of a content record. Raises `Unreadable`, `CannotParse` and `OSError`."""
         reason = ContentAbsent.CRASH
-        for _ in range(TRIES):
+        tries = [NOTHING] * TRIES
+        if NO_PAGE not in content:
+            tries.append(PAGE)
+        for left_out in tries:
             try:
-                return await self._attempt(content, None)
+                return await self._attempt(content, left_out, reason)
             except _Lost as lost:
                 reason = lost.reason
         return await self.leave_out(content, reason)
@@ -95,14 +101,14 @@ class ParseWorkers:
     async def leave_out(self, content: bytes, reason: ContentAbsent) -> Parsed:
         """The record without content, since `reason`. Raises as `parse` does."""
         try:
-            return await self._attempt(content, reason)
+            return await self._attempt(content, ALL, reason)
         except _Lost as lost:
             raise CannotParse(f"a process was lost without parsing: {lost.reason}") from lost
 
-    async def _attempt(self, content: bytes, reason: ContentAbsent | None) -> Parsed:
+    async def _attempt(self, content: bytes, left_out: int, reason: ContentAbsent) -> Parsed:
         worker = await self._idle.get()
         try:
-            return await worker.parse(content, reason)
+            return await worker.parse(content, left_out, reason)
         except _Lost as lost:
             metrics.PARSERS_LOST.labels(lost.reason).inc()
             log.warning("a page was not parsed: %s", lost.reason)
@@ -123,7 +129,7 @@ class _Worker:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    async def parse(self, content: bytes, reason: ContentAbsent | None) -> Parsed:
+    async def parse(self, content: bytes, left_out: int, reason: ContentAbsent) -> Parsed:
         if self._pages >= PAGES_EACH:
             await self.kill()
         if self._process is None:
@@ -131,7 +137,7 @@ class _Worker:
         self.has_page = True
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                kind, at_ms, payload = await self._ask(content, reason)
+                kind, at_ms, payload = await self._ask(content, left_out, reason)
         except TimeoutError as exc:
             await self.kill()
             raise _Lost(ContentAbsent.DEADLINE) from exc
@@ -171,12 +177,11 @@ class _Worker:
         if kind != READY:
             raise RuntimeError(f"a process that parses began with {kind}")
 
-    async def _ask(self, content: bytes, reason: ContentAbsent | None) -> tuple[int, int, bytes]:
+    async def _ask(self, content: bytes, left_out: int, reason: ContentAbsent) -> tuple[int, int, bytes]:
         process = self._process
         if process is None or process.stdin is None:
             raise RuntimeError("asked before it was started")
-        number = 0 if reason is None else REASONS.index(reason) + 1
-        process.stdin.write(REQUEST.pack(number, len(content)))
+        process.stdin.write(REQUEST.pack(left_out, REASONS.index(reason), len(content)))
         process.stdin.write(content)
         await process.stdin.drain()
         return await self._answer()

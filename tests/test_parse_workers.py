@@ -10,14 +10,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from test_enrich_step import content
 
 from processors.enrich import enrich
-from schemas.content import encode_content
+from schemas.content import Html, encode_content
 from schemas.enriched import ContentAbsent, DeltaAbsent, Enriched, decode_enriched, encode_enriched
+from schemas.reasons import Answer
 from streams import metrics, parse_workers
 from streams.parse_workers import Parsed, ParseWorkers, Unreadable
 
@@ -126,6 +128,15 @@ async def test_a_page_that_takes_too_much_memory_is_ended_and_the_next_one_is_pa
         assert (await parse(workers)).content is not None
     assert found.content_absent is ContentAbsent.MEMORY
     assert lost(ContentAbsent.MEMORY) - before == 2
+
+
+async def test_html_that_no_process_survives_does_not_take_the_text_with_it() -> None:
+    # Real memory: the HTML needs more than there is, the text does not.
+    html = Html(answer=Answer.TEXT, text="<p><b>x</b></p>" * 400_000)
+    async with ParseWorkers(1, memory_bytes=150_000_000) as workers:
+        found = await parse(workers, replace(PAGE, html=html))
+    assert (found.rendered, found.rendered_absent) == (None, ContentAbsent.MEMORY)
+    assert found.content == enrich(PAGE).content
 
 
 async def test_what_is_no_content_record_is_refused_and_costs_no_process() -> None:
