@@ -28,6 +28,8 @@ ANSWER = struct.Struct("!BQI")
 ENRICHED, UNREADABLE, FAILED, NO_MEMORY, READY = range(5)
 REASONS = tuple(ContentAbsent)
 NOTHING, PAGE, ALL = range(3)
+# How a process exits that has no memory left.
+NO_MEMORY_CODE = 77
 PR_SET_PDEATHSIG = 1
 
 
@@ -46,7 +48,11 @@ def main() -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     _answer(answers, READY, 0, b"")
-    serve(sys.stdin.buffer, answers)
+    try:
+        serve(sys.stdin.buffer, answers)
+    except MemoryError:
+        # Not even an answer could be made.
+        os._exit(NO_MEMORY_CODE)
     return 0
 
 

@@ -21,7 +21,19 @@ from typing import Self
 
 from schemas.enriched import ContentAbsent
 from streams import metrics
-from streams.parse_worker import ALL, ANSWER, ENRICHED, NO_MEMORY, NOTHING, PAGE, READY, REASONS, REQUEST, UNREADABLE
+from streams.parse_worker import (
+    ALL,
+    ANSWER,
+    ENRICHED,
+    NO_MEMORY,
+    NO_MEMORY_CODE,
+    NOTHING,
+    PAGE,
+    READY,
+    REASONS,
+    REQUEST,
+    UNREADABLE,
+)
 
 # The slowest real page takes a tenth of it.
 DEADLINE_SECONDS = 10.0
@@ -142,8 +154,8 @@ class _Worker:
             await self.kill()
             raise _Lost(ContentAbsent.DEADLINE) from exc
         except (OSError, asyncio.IncompleteReadError) as exc:
-            await self.kill()
-            raise _Lost(ContentAbsent.CRASH) from exc
+            code = await self.kill()
+            raise _Lost(ContentAbsent.MEMORY if code == NO_MEMORY_CODE else ContentAbsent.CRASH) from exc
         except asyncio.CancelledError:
             # Its answer would be taken for that of the next page.
             await self.kill()
@@ -193,13 +205,13 @@ class _Worker:
         kind, at_ms, length = ANSWER.unpack(await process.stdout.readexactly(ANSWER.size))
         return kind, at_ms, await process.stdout.readexactly(length)
 
-    async def kill(self) -> None:
-        """End the process, if there is one. The next page starts another."""
+    async def kill(self) -> int | None:
+        """End the process, if there is one, and return its exit code. The next page starts another."""
         process, self._process = self._process, None
         if process is None:
-            return
+            return None
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         if process.stdin is not None:
             process.stdin.close()
-        await process.wait()
+        return await process.wait()
