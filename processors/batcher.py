@@ -185,10 +185,12 @@ class Batcher:
     def due_at(self, now: float) -> float:
         """When `take` will have something, if nothing is added before; infinity if never."""
         self._unpark(now)
-        due = min(
-            (self._due(site, queue, now, page=page) for site, queue in self._queues.items() for page in (False, True)),
-            default=float("inf"),
-        )
+        due = float("inf")
+        for site, queue in self._queues.items():
+            if queue.waiting:
+                due = min(due, self._due(site, queue, now, page=False))
+            if queue.pages:
+                due = min(due, self._due(site, queue, now, page=True))
         return min(due, self._parked[0][0]) if self._parked else due
 
     def succeeded(self, batch: Batch) -> None:
