@@ -99,6 +99,9 @@ def target(href: str) -> Target:
     >>> target("./AC%2FDC#Early_years")
     Target(title='AC/DC', anchor='Early_years', exists=True)
     """
+    # Nearly all are such.
+    if href[:2] == "./" and "#" not in href and "?" not in href and "%" not in href:
+        return Target(href[2:].replace("_", " "), None, True)
     path, hash_mark, anchor = href.partition("#")
     path, _, query = path.partition("?")
     if path[:1] == ".":
