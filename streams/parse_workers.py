@@ -39,6 +39,8 @@ from streams.parse_worker import (
 DEADLINE_SECONDS = 10.0
 MEMORY_BYTES = 1 << 30
 START_SECONDS = 60.0
+# A record is read in few pieces.
+BUFFER_BYTES = 1 << 22
 TRIES = 2
 # In a content record that has no HTML: its keys are sorted.
 NO_PAGE = b'"html":null,"page_id":'
@@ -174,7 +176,7 @@ class _Worker:
         """Raises `OSError` if there can be no process that answers."""
         arguments = (sys.executable, "-m", "streams.parse_worker", str(self._memory_bytes), str(os.getpid()))
         self._process = await asyncio.create_subprocess_exec(
-            *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=BUFFER_BYTES
         )
         self._pages = 0
         try:
