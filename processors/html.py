@@ -140,7 +140,7 @@ class Reader(SaxHandler):
     def _listen(self) -> None:
         """Set what is called for each event. Closures: on a page of 5,000 elements a look-up of `self` counts."""
         depth = 0
-        starts, kind_of, write = self._starts, self._kind_of, self._write
+        starts, kind_of, write, follow = self._starts, self._kind_of, self._write, self._follow
 
         def start_element(tag: str, attrs: tuple[tuple[str, str | None], ...]) -> None:
             nonlocal depth
@@ -153,6 +153,18 @@ class Reader(SaxHandler):
             if start is None and (not attrs or (len(attrs) == 1 and attrs[0][0] == "id")):
                 return
             self._depth = depth
+            if tag == "a":
+                href = rel = ""
+                for name, value in attrs:
+                    if name == "href":
+                        href = value or ""
+                    elif name == "rel":
+                        rel = value or ""
+                    elif name == "typeof" or name == "style":
+                        break
+                else:
+                    follow(href, rel)
+                    return
             given: Attributes = dict(attrs)  # type: ignore[arg-type] # None: told apart where it matters
             kind = given.get("typeof")
             if kind is not None and kind not in IDLE:
@@ -394,7 +406,9 @@ class Reader(SaxHandler):
     # Links
 
     def _start_link(self, given: Attributes) -> None:
-        href, kind = given.get("href") or "", given.get("rel") or ""
+        self._follow(given.get("href") or "", given.get("rel") or "")
+
+    def _follow(self, href: str, kind: str) -> None:
         if "#cite_note" in href:
             self._refer(href)
         elif kind == "mw:WikiLink":
@@ -407,7 +421,7 @@ class Reader(SaxHandler):
         elif kind == "mw:WikiLink/Interwiki":
             self._enter(self._end_interwiki_link, href)
         elif kind == "mw:referencedBy":
-            self._mute(given)
+            self._enter(None, off=True)
 
     def _refer(self, href: str) -> None:
         mark, self._mark = self._mark, None

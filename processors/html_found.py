@@ -117,14 +117,15 @@ class HtmlFound:
 
     @property
     def linked(self) -> int:
-        """How many links there were."""
+        """How many links of infoboxes there were."""
         return len(self._linked)
 
     def linked_since(self, number: int) -> tuple[str, ...]:
         return tuple(self._linked[number:])
 
     def link(self, leads: Target, text: str, area: Area) -> None:
-        self._linked.append(leads.title)
+        if area is Area.INFOBOX:
+            self._linked.append(leads.title)
         link = ShownLink(title=leads.title, anchor=leads.anchor, text=text, exists=leads.exists, area=area)
         self._links.add(link, len(leads.title) + len(text))
 
