@@ -7,11 +7,23 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from schemas.event import (
+    PAGE_CHANGE,
+    READABLE,
+    RECENT_CHANGE,
+    RISK_STREAMS,
+    TAGS_CHANGE,
+    VISIBILITY_CHANGE,
+    milliseconds,
+)
 from schemas.log import Policies, Policy
 
 DEFAULT_SOURCE = "https://stream.wikimedia.org"
 DEFAULT_CONTENT = "https://{domain}/w/api.php"
 DEFAULT_KAFKA = "127.0.0.1:9092"
+UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+# Every hold > 0 needs these; a source without one of them is none.
+REQUIRED_STREAMS = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE)
 
 
 class InvalidSetting(ValueError):
@@ -31,10 +43,16 @@ class Settings:
     partitions: int = _about("partitions of every per-page topic, for life", 12)
     replication: int = _about("replication factor of the topics", 1)
     source: str = _about("base URL of an EventStreams server", DEFAULT_SOURCE)
+    source_fallback: str = _about("base URL of a second EventStreams server; empty = none", "")
+    streams: tuple[str, ...] = _about(
+        "streams to follow, comma-separated; page_change, tags and visibility must be among them",
+        (*REQUIRED_STREAMS, RECENT_CHANGE, *RISK_STREAMS),
+    )
+    recentchange: str = _about("which recent changes to keep: needed (log actions, patrolled edits) or all", "needed")
     content: str = _about("template of a wiki's action API; {domain} and {wiki} are filled in", DEFAULT_CONTENT)
     contact: str = _about("URL or mail address for the User-Agent; the live site refuses requests without", "")
     wikis: tuple[str, ...] = _about("wikis to keep, comma-separated (enwiki,dewiki); empty = all", ())
-    since: str = _about("where a first start begins (RFC 3339); empty = now", "")
+    since: str = _about("where a first start begins: a time (RFC 3339), 90m, 6h, 7d or earliest; empty = now", "")
     policies: tuple[Policy, ...] = _about(
         "policies as name=hold in seconds, comma-separated; hold 0 is live",
         (
@@ -80,6 +98,12 @@ class Settings:
         """Raises `InvalidSetting` where one value makes no sense."""
         if self.assign not in {"group", "all"}:
             raise InvalidSetting(f"SLUICE_ASSIGN={self.assign!r}: it is 'group' or 'all'")
+        if self.recentchange not in {"needed", "all"}:
+            raise InvalidSetting(f"SLUICE_RECENTCHANGE={self.recentchange!r}: it is 'needed' or 'all'")
+        if missing := [stream for stream in REQUIRED_STREAMS if stream not in self.streams]:
+            raise InvalidSetting(f"SLUICE_STREAMS lacks {', '.join(missing)}: no hold can do without")
+        if unknown := [stream for stream in self.streams if stream not in READABLE]:
+            raise InvalidSetting(f"SLUICE_STREAMS: we cannot read {', '.join(unknown)}; we read {', '.join(READABLE)}")
         if not 1 <= self.partitions <= 1000:
             raise InvalidSetting(f"SLUICE_PARTITIONS={self.partitions}: 1 to 1000")
         for name in ("tick_seconds", "linger_seconds", "requests_per_minute"):
@@ -146,3 +170,19 @@ def _policy(part: str) -> Policy:
     if not 0 <= seconds <= 90 * 86_400:
         raise ValueError(f"{part!r}: a hold is from 0 s to 90 days")
     return Policy(name=name, hold_seconds=seconds)
+
+
+def since_ms(settings: Settings, now_ms: int) -> int:
+    """Where a first start begins, in Unix milliseconds. Raises `InvalidSetting`."""
+    text = settings.since
+    if not text:
+        return now_ms
+    if text == "earliest":
+        return 0
+    number, unit = text[:-1], text[-1:]
+    if unit in UNITS_MS and number.isascii() and number.isdigit():
+        return max(0, now_ms - int(number) * UNITS_MS[unit])
+    try:
+        return milliseconds(text)
+    except ValueError as exc:
+        raise InvalidSetting(f"SLUICE_SINCE={text!r}: a time (RFC 3339), 90m, 6h, 7d or earliest; {exc}") from exc

@@ -5,7 +5,8 @@ and last a tick on every partition, which has the cursor in it. So events and cu
 all, and a restart resumes from the last tick (see `streams.source_log`). Order in every partition of a transaction:
 control records, events, tick.
 
-Headers of a record: `kind` (event, tick, control); an event also has `stream` and `at_ms`, its event time.
+Headers of a record: `kind` (event, tick, control); an event also has `stream` and `at_ms`, its event time, and
+`reconciled` if the source never sent it.
 """
 
 from __future__ import annotations
@@ -24,19 +25,23 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from processors.cursor import Cursor
 from processors.heard import Heard, Limits
 from processors.route import Seen, route
+from schemas.control import ENDPOINT, RECONCILED, control_kind, decode_endpoint, decode_reconciled
 from schemas.deadletter import DeadLetter
-from schemas.event import InvalidEvent, milliseconds
-from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Tick, encode_policies, encode_tick
-from schemas.reasons import Step
+from schemas.event import Event, InvalidEvent, decode_event
+from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, InvalidRecord, Tick, encode_policies, encode_tick
+from schemas.reasons import SetAside, Step
 from streams import metrics
+from streams.clock import Steps, now_ms
+from streams.endpoints import Choice, Endpoints
 from streams.inbox import Closed, Inbox, Item, Message, Named, Opened
 from streams.kafka import Out, letter_out, quiet_client_logs
-from streams.settings import InvalidSetting, Settings
+from streams.settings import Settings, since_ms
 from streams.source_log import Found, SourceLog
-from streams.sse import Subscription, check_source, now_ms
+from streams.sse import Subscription, check_source
 from streams.topics import Topics
 
-KNOWN_IDS = 100_000
+# Per stream: minutes at the peak rate of recent changes. What a rewind brings again are the last two of each topic.
+KNOWN_IDS = 30_000
 # A second instance fences us once by being started; if it does so again after we came back, it is there to stay.
 FENCED_AGAIN_SECONDS = 30.0
 RETRY_SECONDS = 1.0
@@ -56,7 +61,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     The topics must exist. Raises `InvalidSetting` before anything is asked of anybody, and `Fenced`.
     """
     check_source(settings)
-    _since_ms(settings)
+    since_ms(settings, now_ms())
     quiet_client_logs()
     work = asyncio.create_task(_keep_writing(settings, stop))
     stopped = asyncio.create_task(stop.wait())
@@ -82,7 +87,8 @@ async def _keep_writing(settings: Settings, stop: asyncio.Event) -> None:
                 await _Writing(settings, writer).run(stop)
             finally:
                 await writer.close()
-        except KafkaError as exc:
+        except (KafkaError, AssertionError) as exc:
+            # The client asserts where a transaction that timed out is used again.
             fenced = isinstance(exc, ProducerFenced | InvalidProducerEpoch)
             if fenced and rebuilt and time.monotonic() - began < FENCED_AGAIN_SECONDS:
                 raise Fenced("a newer instance of the source writes the log") from exc
@@ -100,14 +106,22 @@ class _Writing:
         self._settings = settings
         self._writer = writer
         self._inbox = Inbox()
+        self._endpoints = Endpoints(settings)
         self._batches = Batches(settings, writer.found, now_ms())
+        self._steps = Steps()
         self._read_ms = now_ms()
+        if writer.found.endpoint:
+            self._choose(writer.found.endpoint)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Returns when `stop` is set and all that had come by then is committed."""
         tick = self._writer.found.tick
-        begin_ms = _since_ms(self._settings) or now_ms()
-        subscription = Subscription(self._settings, Cursor(tick.cursor if tick else ()), begin_ms=begin_ms)
+        begin_ms = since_ms(self._settings, now_ms())
+        if tick is not None and self._settings.since:
+            log.info("the log goes on where it ends; since=%s is for a first start", self._settings.since)
+        subscription = Subscription(
+            self._settings, Cursor(tick.cursor if tick else ()), begin_ms=begin_ms, endpoints=self._endpoints
+        )
         reader = asyncio.create_task(subscription.follow(self._inbox.put))
         stopped = asyncio.create_task(stop.wait())
         for task in (reader, stopped):
@@ -132,11 +146,29 @@ class _Writing:
         control = await self._writer.control()
         # Silence is believed up to the last time we looked: what came since may still be on the wire.
         read_ms, self._read_ms = self._read_ms, now_ms()
+        if self._steps.stepped():
+            log.warning("the clock was set; streams are heard by their own messages until they are caught up again")
+            self._batches.stepped(now_ms())
+        for record in control:
+            if record.value is not None and control_kind(record.value) == ENDPOINT:
+                self._told(record.value)
         items, all_read = self._inbox.take()
         outs = self._batches.outs(items, control, read_ms=read_ms, all_read=all_read)
         await self._writer.commit(outs)
         metrics.STEP_SECONDS.labels(Step.SOURCE).observe(time.monotonic() - began)
         self._batches.count(now_ms())
+
+    def _told(self, value: bytes) -> None:
+        try:
+            self._choose(decode_endpoint(value))
+        except InvalidRecord as exc:
+            log.warning("a control record is no choice of an endpoint: %s", exc)
+
+    def _choose(self, choice: str) -> None:
+        if choice in list(Choice) and self._endpoints.choose(Choice(choice)):
+            log.info("endpoint %s, as told: %s", choice, self._endpoints.url)
+        else:
+            log.warning("told to ask endpoint %r, which is not configured; nothing changes", choice)
 
 
 class Batches:
@@ -145,6 +177,7 @@ class Batches:
     def __init__(self, settings: Settings, found: Found, at_ms: int) -> None:
         self._settings = settings
         self._topics = Topics(settings)
+        self._all_changes = settings.recentchange == "all"
         bounds = Limits(
             quiet_ms=round(settings.quiet_seconds * 1000),
             caught_up_ms=round(settings.caught_up_seconds * 1000),
@@ -154,20 +187,24 @@ class Batches:
         self._tick = tick
         self._cursor = Cursor(tick.cursor)
         self._heard = Heard.restored(bounds, tick, at_ms)
-        self._seen = Seen(KNOWN_IDS, found.event_ids)
+        self._seen = {stream: Seen(KNOWN_IDS, ids) for stream, ids in found.event_ids.items()}
+        self._letters_seen = Seen(KNOWN_IDS, found.letters)
         self._newest_ms = max((position.at_ms for position in tick.cursor), default=0)
         self._outcomes: Counter[str] = Counter()
         self._letters: Counter[str] = Counter()
+        self._drifted: Counter[str] = Counter()
+
+    def stepped(self, at_ms: int) -> None:
+        """The clock was set, to `at_ms`."""
+        self._heard.stepped(at_ms)
 
     def outs(self, items: Sequence[Item], control: Sequence[Any], *, read_ms: int, all_read: bool) -> list[Out]:
         """The records of one transaction, in order. control: records of `sluice.control.v1`. Times: see `Heard`."""
         number = self._tick.number + 1
         outs = [*self._rules(number)]
         for record in control:
-            if record.value is None:
-                continue
-            key = b"control:%d:%b" % (record.offset, record.key or b"")
-            outs += self._everywhere(KIND_CONTROL, key, record.value)
+            if record.value is not None:
+                outs += self._told(record)
         for item in items:
             outs += self._item(item)
         self._tick = Tick(
@@ -186,8 +223,10 @@ class Batches:
             metrics.RECORDS.labels(Step.SOURCE, outcome).inc(number)
         for reason, number in self._letters.items():
             metrics.DEAD_LETTERS.labels(Step.SOURCE, reason).inc(number)
-        self._outcomes.clear()
-        self._letters.clear()
+        for stream, number in self._drifted.items():
+            metrics.SCHEMA_DRIFT.labels(stream).inc(number)
+        for counter in (self._outcomes, self._letters, self._drifted):
+            counter.clear()
         for stream, heard_ms in self._tick.heard_ms.items():
             if stream in metrics.STREAMS:
                 metrics.HEARD_UNTIL.labels(stream).set(heard_ms / 1000)
@@ -204,6 +243,22 @@ class Batches:
             key = f"control:policies:{digest}:{number}".encode()
             yield from self._everywhere(KIND_CONTROL, key, encode_policies(self._settings.rules))
 
+    def _told(self, record: Any) -> list[Out]:
+        """One record of `sluice.control.v1`."""
+        kind = control_kind(record.value)
+        if kind == ENDPOINT:
+            return []
+        if kind != RECONCILED:
+            return self._everywhere(KIND_CONTROL, b"control:%d:%b" % (record.offset, record.key or b""), record.value)
+        try:
+            data = decode_reconciled(record.value).event
+            return list(self._event(decode_event(data), data, [("reconciled", b"1")]))
+        except InvalidRecord as exc:
+            problem = InvalidEvent(SetAside.WRONG_RECORD, str(exc))
+        except InvalidEvent as exc:
+            problem = exc
+        return list(self._letter(record.value, problem))
+
     def _item(self, item: Item) -> Iterator[Out]:
         if isinstance(item, Message):
             yield from self._message(item)
@@ -214,7 +269,7 @@ class Batches:
             for topic in item.topics:
                 self._heard.name(topic)
         elif isinstance(item, Closed):
-            self._heard.closed()
+            self._heard.closed(planned=item.reason == "age")
             if item.reason == "rewind":
                 self._cursor.forget_offsets()
 
@@ -228,21 +283,28 @@ class Batches:
         meta = message.read.meta
         # Of what we drop and of what we know already, too: it shows that the topic speaks.
         self._heard.message(meta.topic, meta.at_ms, message.at_ms)
-        to = route(message.read, self._settings.wikis, self._settings.partitions)
+        if meta.drifts:
+            self._drifted[meta.stream] += 1
+        for out in self._event(message.read, message.data):
+            self._newest_ms = max(self._newest_ms, min(meta.at_ms, message.at_ms))
+            yield out
+
+    def _event(self, event: Event, data: bytes, marks: Sequence[tuple[str, bytes]] = ()) -> Iterator[Out]:
+        meta = event.meta
+        to = route(event, self._settings.wikis, self._settings.partitions, all_changes=self._all_changes)
         if isinstance(to, str):
             self._outcomes[to] += 1
-        elif not self._seen.add(meta.event_id):
+        elif not self._seen.setdefault(meta.stream, Seen(KNOWN_IDS)).add(meta.event_id):
             self._outcomes["repeat"] += 1
         else:
             self._outcomes["out"] += 1
-            self._newest_ms = max(self._newest_ms, min(meta.at_ms, message.at_ms))
-            headers = [("kind", KIND_EVENT), ("stream", meta.stream.encode()), ("at_ms", b"%d" % meta.at_ms)]
+            headers = [("kind", KIND_EVENT), ("stream", meta.stream.encode()), ("at_ms", b"%d" % meta.at_ms), *marks]
             for partition in to.partitions:
-                yield self._out(partition, to.key, message.data, headers)
+                yield self._out(partition, to.key, data, headers)
 
     def _letter(self, data: bytes, problem: InvalidEvent) -> Iterator[Out]:
         origin = f"sse:{hashlib.sha256(data).hexdigest()}"
-        if not self._seen.add(origin):
+        if not self._letters_seen.add(origin):
             self._outcomes["repeat"] += 1
             return
         self._letters[problem.reason] += 1
@@ -259,13 +321,3 @@ class Batches:
 
 def _digest(settings: Settings) -> str:
     return hashlib.sha256(encode_policies(settings.rules)).hexdigest()[:16]
-
-
-def _since_ms(settings: Settings) -> int | None:
-    """Raises `InvalidSetting`."""
-    if not settings.since:
-        return None
-    try:
-        return milliseconds(settings.since)
-    except ValueError as exc:
-        raise InvalidSetting(f"SLUICE_SINCE={settings.since!r}: {exc}") from exc

@@ -169,7 +169,7 @@ class Playing:
         for n in range(1, round(after_seconds * 1000 / CANARY_EVERY_MS) + 1):
             at_ms = last.at_ms + n * CANARY_EVERY_MS
             await self._until(loop, began, last.arrived_s - first + n * CANARY_EVERY_MS / 1000)
-            for topic in self.source.topics:
+            for topic in sorted({message.topic for message in recorded}):
                 await self.source.append(topic, canary(topic, at_ms))
 
     async def _until(self, loop: asyncio.AbstractEventLoop, began: float, seconds: float) -> None:

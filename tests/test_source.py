@@ -30,9 +30,9 @@ from schemas.log import Policy, Tick, decode_policies, decode_tick
 from schemas.reasons import SetAside, Step
 from streams import cluster, metrics, source, source_log
 from streams.broker import Broker
+from streams.clock import now_ms
 from streams.kafka import Out, header
 from streams.settings import InvalidSetting, Settings, cache_folder
-from streams.sse import now_ms
 from streams.topics import Topics
 
 pytestmark = pytest.mark.kafka
@@ -50,7 +50,7 @@ async def server() -> AsyncIterator[SseServer]:
 @pytest.fixture
 async def at(make_settings: MakeSettings, server: SseServer) -> Settings:
     """Settings of this test, with the server as its source and short ticks."""
-    return await make_settings(source=server.url, since=SINCE, tick_seconds=0.05)
+    return await make_settings(source=server.url, since=SINCE, tick_seconds=0.05, recentchange="all")
 
 
 @asynccontextmanager
@@ -120,7 +120,7 @@ async def test_a_recording_is_written_once_unchanged_in_order_per_page_with_tick
     kept = [e for e in events if not isinstance(e, Canary)]
     logs = sum(e.meta.stream == RECENT_CHANGE and getattr(e, "is_log", False) for e in kept)
     async with SseServer().running() as server:
-        settings = await make_settings(source=server.url, since=SINCE, tick_seconds=0.1)
+        settings = await make_settings(source=server.url, since=SINCE, tick_seconds=0.1, recentchange="all")
         for data, event in zip(sent, events, strict=True):
             server.messages.append(served(event.meta, data))
         async with running(settings):
@@ -134,9 +134,10 @@ async def test_a_recording_is_written_once_unchanged_in_order_per_page_with_tick
     tick = log.last_tick()
     assert tick is not None
     last = {e.meta.topic: e.meta for e in events}
-    assert {p.topic: p.next_offset for p in tick.cursor} == {t: m.offset + 1 for t, m in last.items()}
+    spoken = {p.topic: (p.next_offset, p.last_id) for p in tick.cursor if p.next_offset >= 0}
+    assert spoken == {t: (m.offset + 1, m.event_id) for t, m in last.items()}
     # The last canaries, which came for each stream and datacentre, are what it is heard until.
-    assert set(tick.heard_ms) == set(metrics.STREAMS)
+    assert set(tick.heard_ms) == {m.stream for m in last.values()}
     assert all(max(m.at_ms for m in last.values()) - at_ms < 35_000 for at_ms in tick.heard_ms.values())
 
 
@@ -244,7 +245,7 @@ async def test_a_restart_goes_on_at_the_committed_offset_and_with_the_next_tick(
         await until(at, lambda log: len(log.events) == 20)
     assert before is not None
     entries = {e["topic"]: e for e in orjson.loads(server.requests[-1]["last-event-id"])}
-    assert entries[f"eqiad.{PAGE_CHANGE}"]["offset"] == 10
+    assert entries[f"eqiad.{PAGE_CHANGE}"]["offset"] == 9  # the last one, to be known by its id
     assert "timestamp" in entries[f"codfw.{PAGE_CHANGE}"]
     numbers = [decode_tick(r.value).number for r in (await read(at)).ticks if r.partition == 0]
     assert numbers == list(range(1, len(numbers) + 1))
@@ -366,6 +367,7 @@ def start(settings: Settings) -> subprocess.Popen[bytes]:
         "SLUICE_SOURCE": settings.source,
         "SLUICE_SINCE": settings.since,
         "SLUICE_TICK_SECONDS": str(settings.tick_seconds),
+        "SLUICE_RECENTCHANGE": settings.recentchange,
     }  # fmt: skip
     return subprocess.Popen([sys.executable, "-c", RUN], cwd=Path(__file__).parents[1], env=env)
 
@@ -534,7 +536,7 @@ async def test_dead_letters_and_records_are_counted_after_their_commit(at: Setti
     async with running(settings):
         await until(at, lambda log: offset_of(log) == 7)
     counted = {outcome: count(outcome) - before[outcome] for outcome in metrics.OUTCOMES}
-    assert counted == {"in": 7, "out": 3, "repeat": 1, "canary": 1, "other_wiki": 1}
+    assert counted == {"in": 7, "out": 3, "repeat": 1, "canary": 1, "other_wiki": 1, "not_needed": 0}
 
 
 async def test_a_wrong_setting_is_refused_before_anybody_is_asked() -> None:
@@ -552,12 +554,13 @@ async def test_the_last_tick_is_found_however_far_back_aborted_transactions_have
     async with running(at):
         await until(at, lambda log: offset_of(log) == 3)
     monkeypatch.setattr(source_log, "TAIL_RECORDS", 1)  # the commit marker: no tick is in the tail
-    before = (await read(at)).last_tick()
     writer = await source_log.SourceLog.open(at)
     await writer.close()
+    before = (await read(at)).last_tick()  # now that the writer before it is fenced
     assert before is not None
     assert writer.found.tick == before
-    assert writer.found.event_ids == []
+    # And so are the events that a rewind would bring again.
+    assert {each for ids in writer.found.event_ids.values() for each in ids} == set(map(id_of, edits(3)))
 
 
 @pytest.mark.chaos
