@@ -1,7 +1,10 @@
 """The records of `sluice.source.v1` that are not events: ticks carry time and cursor, control records carry policies.
 
-Every record there has a header `kind` (`event`, `tick` or `control`). The value of an event is the message of the
-source, bytes unchanged, so that its header is the only place where we may add something.
+Every record there has a header `kind` (`event`, `tick`, `control`, `skeleton` or `erasure`). The value of an event is
+the message of the source, bytes unchanged, so that its header is the only place where we may add something.
+
+A skeleton is what is left of an event that was erased, under the event's key; its header `place` says where the event
+was (offset and broker time), and readers of the log pass over it: they met the event. An erasure is the proof of one.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import orjson
 KIND_EVENT = b"event"
 KIND_TICK = b"tick"
 KIND_CONTROL = b"control"
+KIND_SKELETON = b"skeleton"
+KIND_ERASURE = b"erasure"
 
 
 class InvalidRecord(ValueError):

@@ -73,6 +73,14 @@ SOURCE_ENDPOINT = Gauge(
     registry=REGISTRY,
 )
 ENDPOINTS = ("primary", "fallback")
+ERASED = Counter(
+    "sluice_erased_total",
+    "What was written to erase what was hidden: skeletons in the log, tombstones on content, proofs. A proof for each "
+    "hiding; worry when hidings come and proofs do not.",
+    labelnames=("what",),
+    registry=REGISTRY,
+)
+ERASED_BY = ("skeleton", "tombstone", "proof")
 SCHEMA_DRIFT = Counter(
     "sluice_schema_drift_total",
     "Events with a newer minor version of their schema than we know; they are read all the same. Look at what is new.",
@@ -164,6 +172,8 @@ def initialise() -> None:
     for stream in STREAMS:
         HEARD_UNTIL.labels(stream)
         SCHEMA_DRIFT.labels(stream)
+    for what in ERASED_BY:
+        ERASED.labels(what)
     for endpoint in ENDPOINTS:
         SOURCE_ENDPOINT.labels(endpoint)
         for circuit in CIRCUIT_STATES:

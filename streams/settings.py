@@ -67,6 +67,7 @@ class Settings:
     caught_up_seconds: float = _about("how long every message must have been young before we are caught up", 60.0)
     deaf_seconds: float = _about("silence of an upstream topic after which it is deaf", 1200.0)
     idle_seconds: float = _about("silence on the connection after which it is made anew", 60.0)
+    erase_seconds: float = _about("how often the source looks for what was hidden, to erase it from the log", 60.0)
     linger_seconds: float = _about("how long fetch gathers a wiki's revisions into one request", 2.0)
     requests_per_minute: float = _about("content API requests of the whole deployment", 200.0)
     replica_lag_seconds: float = _about("age below which an unknown revision may still arrive at the API", 60.0)

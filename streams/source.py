@@ -1,9 +1,9 @@
 """The source step: exactly the events that the source still holds, in order per page, none twice, and time as ticks.
 
 About once a tick one transaction: control records, the events that came, letters about messages that nobody can read,
-and last a tick on every partition, which has the cursor in it. So events and cursor are committed together or not at
-all, and a restart resumes from the last tick (see `streams.source_log`). Order in every partition of a transaction:
-control records, events, tick.
+what erases what was hidden (see `streams.erase`), and last a tick on every partition, which has the cursor in it. So
+events and cursor are committed together or not at all, and a restart resumes from the last tick (see
+`streams.source_log`). Order in every partition of a transaction: control records, events, skeletons, tick.
 
 Headers of a record: `kind` (event, tick, control); an event also has `stream` and `at_ms`, its event time, and
 `reconciled` if the source never sent it.
@@ -30,9 +30,11 @@ from schemas.deadletter import DeadLetter
 from schemas.event import Event, InvalidEvent, decode_event
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, InvalidRecord, Tick, encode_policies, encode_tick
 from schemas.reasons import SetAside, Step
-from streams import metrics
+from streams import erase, metrics
 from streams.clock import Steps, now_ms
 from streams.endpoints import Choice, Endpoints
+from streams.erase import Eraser, Erasure
+from streams.failpoints import failpoint
 from streams.inbox import Closed, Inbox, Item, Message, Named, Opened
 from streams.kafka import Out, letter_out, quiet_client_logs
 from streams.settings import Settings, since_ms
@@ -108,6 +110,8 @@ class _Writing:
         self._inbox = Inbox()
         self._endpoints = Endpoints(settings)
         self._batches = Batches(settings, writer.found, now_ms())
+        self._eraser = Eraser(settings)
+        self._erasure: tuple[Erasure, asyncio.Future[None]] | None = None
         self._steps = Steps()
         self._read_ms = now_ms()
         if writer.found.endpoint:
@@ -124,22 +128,31 @@ class _Writing:
         )
         reader = asyncio.create_task(subscription.follow(self._inbox.put))
         stopped = asyncio.create_task(stop.wait())
-        for task in (reader, stopped):
+        eraser = asyncio.create_task(self._eraser.follow(self._write))
+        tasks = (reader, stopped, eraser)
+        for task in tasks:
             task.add_done_callback(self._inbox.wake)
         try:
-            while not reader.done() and not stop.is_set():
+            while not reader.done() and not eraser.done() and not stop.is_set():
                 due = time.monotonic() + self._settings.tick_seconds
                 await self._transact()
                 await self._inbox.wait(due - time.monotonic())
-            if reader.done():
-                reader.result()
+            for task in (reader, eraser):
+                if task.done():
+                    task.result()
             reader.cancel()
             await asyncio.wait({reader})
             await self._transact()
         finally:
-            for task in (reader, stopped):
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait({reader, stopped})
+            await asyncio.wait(tasks)
+
+    async def _write(self, erasure: Erasure) -> None:
+        """Have it committed with the next transaction."""
+        done = asyncio.get_running_loop().create_future()
+        self._erasure = (erasure, done)
+        await done
 
     async def _transact(self) -> None:
         began = time.monotonic()
@@ -153,8 +166,15 @@ class _Writing:
             if record.value is not None and control_kind(record.value) == ENDPOINT:
                 self._told(record.value)
         items, all_read = self._inbox.take()
-        outs = self._batches.outs(items, control, read_ms=read_ms, all_read=all_read)
-        await self._writer.commit(outs)
+        erasure, done = self._erasure if self._erasure is not None else (None, None)
+        outs = self._batches.outs(items, control, erasure.outs if erasure else (), read_ms=read_ms, all_read=all_read)
+        await self._writer.commit(outs, offsets=erasure.offsets if erasure else None, group=self._eraser.group)
+        if erasure is not None and done is not None:
+            self._erasure = None
+            erase.count(erasure)
+            failpoint("erase.committed")
+            if not done.cancelled():
+                done.set_result(None)
         metrics.STEP_SECONDS.labels(Step.SOURCE).observe(time.monotonic() - began)
         self._batches.count(now_ms())
 
@@ -198,8 +218,18 @@ class Batches:
         """The clock was set, to `at_ms`."""
         self._heard.stepped(at_ms)
 
-    def outs(self, items: Sequence[Item], control: Sequence[Any], *, read_ms: int, all_read: bool) -> list[Out]:
-        """The records of one transaction, in order. control: records of `sluice.control.v1`. Times: see `Heard`."""
+    def outs(
+        self,
+        items: Sequence[Item],
+        control: Sequence[Any],
+        more: Sequence[Out] = (),
+        *,
+        read_ms: int,
+        all_read: bool,
+    ) -> list[Out]:
+        """The records of one transaction, in order. control: records of `sluice.control.v1`. more: written before the
+        tick. Times: see `Heard`.
+        """
         number = self._tick.number + 1
         outs = [*self._rules(number)]
         for record in control:
@@ -207,6 +237,7 @@ class Batches:
                 outs += self._told(record)
         for item in items:
             outs += self._item(item)
+        outs += more
         self._tick = Tick(
             number=number,
             heard_ms=self._heard.until(read_ms, all_read=all_read),

@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from processors.cursor import REWIND_MS
 from processors.route import event_id_of_key
 from schemas.control import ENDPOINT, control_kind, decode_endpoint
-from schemas.log import KIND_EVENT, KIND_TICK, InvalidRecord, Tick, decode_tick
+from schemas.log import KIND_EVENT, KIND_SKELETON, KIND_TICK, InvalidRecord, Tick, decode_tick
 from schemas.reasons import Step
 from streams.failpoints import failpoint
 from streams.kafka import Out, check_size, consumer, header, producer, send
@@ -84,8 +84,13 @@ class SourceLog:
         batch = await self._control.getmany(self._control_partition, timeout_ms=0)
         return list(batch.get(self._control_partition, ()))
 
-    async def commit(self, outs: Sequence[Out]) -> None:
-        """Write all of it, or nothing. Raises `RecordTooLarge` before anything is sent, and a `KafkaError`."""
+    async def commit(
+        self, outs: Sequence[Out], *, offsets: Mapping[TopicPartition, int] | None = None, group: str = ""
+    ) -> None:
+        """Write all of it, or nothing, and with it how far `group` has read.
+
+        Raises `RecordTooLarge` before anything is sent, and a `KafkaError`.
+        """
         for out in outs:
             check_size(out, self._limits)
         failpoint("source.read")
@@ -100,6 +105,8 @@ class SourceLog:
             for future in futures:
                 future.add_done_callback(_look_at)
         failpoint("source.sent")
+        if offsets:
+            await self._producer.send_offsets_to_transaction(dict(offsets), group)
         await self._producer.commit_transaction()
         failpoint("source.committed")
 
@@ -124,7 +131,7 @@ async def _find(settings: Settings) -> Found:
         ids: dict[str, list[str]] = {}
         for tp in partitions:
             for record in await _tail(reader, tp, first[tp], end[tp], tick) if tick is not None else ():
-                if header(record, "kind") == KIND_EVENT:
+                if header(record, "kind") in {KIND_EVENT, KIND_SKELETON}:
                     stream = (header(record, "stream") or b"").decode()
                     ids.setdefault(stream, []).append(event_id_of_key(record.key))
         written = await _between(reader, letters, max(first[letters], end[letters] - LETTERS), end[letters])
