@@ -68,18 +68,26 @@ def event_id_of_key(key: bytes) -> str:
 def lenient_meta(payload: bytes) -> Meta | None:
     """Time and place of a message that `decode_event` refused, so that the cursor can pass it; None if it has none.
 
-    The event id and the domain are not looked at.
+    The event id is "" where it is no text; the domain is not looked at.
     """
     try:
         meta: Any = orjson.loads(payload.decode("utf-8", "replace"))["meta"]
         topic, partition, offset = meta["topic"], meta["partition"], meta["offset"]
-        at_ms = milliseconds(meta["dt"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, IndexError, OverflowError):
+        at_ms, event_id = milliseconds(meta["dt"]), meta.get("id")
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError):
         return None
     stream = stream_of(topic) if isinstance(topic, str) else None
     if stream is None or type(partition) is not int or type(offset) is not int:
         return None
-    return Meta(event_id="", stream=stream, domain="", at_ms=at_ms, topic=topic, partition=partition, offset=offset)
+    return Meta(
+        event_id=event_id if isinstance(event_id, str) else "",
+        stream=stream,
+        domain="",
+        at_ms=at_ms,
+        topic=topic,
+        partition=partition,
+        offset=offset,
+    )
 
 
 class Seen:

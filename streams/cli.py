@@ -15,17 +15,21 @@ from aiokafka.errors import KafkaError
 from processors.oracle_ledger import InvalidLedger
 from schemas.control import encode_endpoint
 from schemas.decision import encode_decision
+from schemas.event import rfc3339
 from schemas.reasons import Step
 from streams import cluster, logs, metrics, run
 from streams.broker import Broker, run_foreground
 from streams.capture import InvalidCapture, capture, manifest_path, read_capture, replay
+from streams.clock import now_ms
 from streams.cluster import ClusterRefused
+from streams.content_api import Trouble, UnknownSite
 from streams.endpoints import Choice
 from streams.jars import BrokerError
 from streams.score import run_score
 from streams.kafka import Out, send_all
 from streams.offered import offered_streams
-from streams.settings import InvalidSetting, Settings, cache_folder, state_folder
+from streams.reconcile import reconcile
+from streams.settings import InvalidSetting, Settings, cache_folder, since_ms, state_folder
 from streams.topics import Topics
 
 STEP_HELP = {
@@ -102,6 +106,13 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(commands, "endpoint", _endpoint, "choose which endpoint of the source a running source asks")
     command.add_argument("choice", choices=list(Choice), help="auto: the fallback only while the primary is silent")
+
+    command = _command(commands, "reconcile", _reconcile, "find what the source never sent, and put it into the log")
+    command.add_argument(
+        "--wikis", required=True, help="enwiki,dewiki=de.wikipedia.org; a domain where the log has none"
+    )
+    command.add_argument("--since", default="3h", help="from then on: a time (RFC 3339), 90m, 6h or 7d (default: 3h)")
+    command.add_argument("--list", action="store_true", help="only list what is missing")
 
     command = _command(commands, "broker", _broker, "a real Apache Kafka, one node, nothing to install")
     command.add_argument("--folder", type=Path, help="its data (default: SLUICE_STATE/broker)")
@@ -210,6 +221,22 @@ def _endpoint(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     record = Out(topic=Topics(settings).control, key=b"endpoint", value=encode_endpoint(arguments.choice), partition=0)
     asyncio.run(send_all(settings, [record]))
     print(f"told the source: {arguments.choice}", file=sys.stderr)
+    return run.OK
+
+
+def _reconcile(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings = Settings.from_env(env)
+    begin_ms = since_ms(settings.with_(since=arguments.since), now_ms())
+    wikis = dict(part.strip().partition("=")[::2] for part in arguments.wikis.split(",") if part.strip())
+    try:
+        reports = asyncio.run(reconcile(settings, wikis, begin_ms, now_ms(), inject=not arguments.list))
+    except (Trouble, UnknownSite, LookupError, KafkaError) as exc:
+        print(f"sluice: {exc}", file=sys.stderr)
+        return run.FAILED
+    for report in reports:
+        for change in report.missing:
+            print(f"{change.wiki} {change.rev_id} {rfc3339(change.at_ms)} page {change.page_id}")
+        print(f"{report.wiki}: {len(report.missing)} of {report.listed} revisions are missing", file=sys.stderr)
     return run.OK
 
 

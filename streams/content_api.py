@@ -19,6 +19,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+import orjson
 
 from processors.answers import THROTTLING, Answers, ApiError, NotAnAnswer, read_answers
 from processors.batcher import Site
@@ -153,6 +154,24 @@ class ContentApi:
                 "failed", f"HTTP {status}", may_be_cause=status >= 500, retry_after_seconds=retry_after_seconds
             )
         return _understand(body, rev_ids, retry_after_seconds)
+
+    async def query(self, site: Site, params: Mapping[str, str]) -> Mapping[str, Any]:
+        """One request with `action=query`; the document as it came. Raises `Trouble` and `UnknownSite`."""
+        whole = {"action": "query", "format": "json", "formatversion": "2", "maxlag": "5"} | dict(params)
+        status, headers, body = await self._get(self.url(site), whole)
+        after = retry_after(headers.get("Retry-After"), time.time())
+        if status != 200:
+            outcome = "throttled" if status == 429 else "failed"
+            raise Trouble(outcome, f"HTTP {status}", retry_after_seconds=after)
+        try:
+            doc = orjson.loads(body)
+            error = doc.get("error")
+        except (orjson.JSONDecodeError, AttributeError) as exc:
+            raise Trouble("not_json", repr(exc)[:300], retry_after_seconds=after) from exc
+        if error is not None:
+            outcome = "throttled" if error.get("code") in THROTTLING else "failed"
+            raise Trouble(outcome, str(error)[:300], retry_after_seconds=after)
+        return dict(doc)
 
     async def _get(self, url: str, params: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and, of a 200 only, the body."""

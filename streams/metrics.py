@@ -16,12 +16,12 @@ STREAMS = tuple(READABLE)
 RECORDS = Counter(
     "sluice_records_total",
     "Records a step took in (in), wrote (out), knew already (repeat), dropped as canary, as outside SLUICE_WIKIS or as "
-    "a recent change that nothing needs. "
+    "a recent change that nothing needs; of what it wrote, what the source never sent (reconciled). "
     "Worry when `in` stands still while the source is not silent.",
     labelnames=("step", "outcome"),
     registry=REGISTRY,
 )
-OUTCOMES = ("in", "out", "repeat", "canary", "other_wiki", "not_needed")
+OUTCOMES = ("in", "out", "repeat", "canary", "other_wiki", "not_needed", "reconciled")
 
 DEAD_LETTERS = Counter(
     "sluice_dead_letters_total",

@@ -283,7 +283,9 @@ class Batches:
             return self._everywhere(KIND_CONTROL, b"control:%d:%b" % (record.offset, record.key or b""), record.value)
         try:
             data = decode_reconciled(record.value).event
-            return list(self._event(decode_event(data), data, [("reconciled", b"1")]))
+            outs = list(self._event(decode_event(data), data, [("reconciled", b"1")]))
+            self._outcomes["reconciled"] += bool(outs)
+            return outs
         except InvalidRecord as exc:
             problem = InvalidEvent(SetAside.WRONG_RECORD, str(exc))
         except InvalidEvent as exc:
@@ -309,7 +311,7 @@ class Batches:
         if message.meta is not None:
             self._cursor.move(message.meta, message.at_ms)
         if isinstance(message.read, InvalidEvent):
-            yield from self._letter(message.data, message.read)
+            yield from self._letter(message.data, message.read, message.meta.event_id if message.meta else "")
             return
         meta = message.read.meta
         # Of what we drop and of what we know already, too: it shows that the topic speaks.
@@ -333,9 +335,10 @@ class Batches:
             for partition in to.partitions:
                 yield self._out(partition, to.key, data, headers)
 
-    def _letter(self, data: bytes, problem: InvalidEvent) -> Iterator[Out]:
+    def _letter(self, data: bytes, problem: InvalidEvent, event_id: str = "") -> Iterator[Out]:
         origin = f"sse:{hashlib.sha256(data).hexdigest()}"
-        if not self._letters_seen.add(origin):
+        # Another cluster gives the same message another offset, and so other bytes.
+        if not self._letters_seen.add(event_id or origin):
             self._outcomes["repeat"] += 1
             return
         self._letters[problem.reason] += 1

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from processors.cursor import REWIND_MS
-from processors.route import event_id_of_key
+from processors.route import event_id_of_key, lenient_meta
 from schemas.control import ENDPOINT, control_kind, decode_endpoint
 from schemas.log import KIND_EVENT, KIND_SKELETON, KIND_TICK, InvalidRecord, Tick, decode_tick
 from schemas.reasons import Step
@@ -41,7 +41,7 @@ log = logging.getLogger("sluice.source")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """tick: the last one that was committed. event_ids: stream → those in the tail of the log, oldest first per
-    partition. letters: origins of the newest dead letters. endpoint: the choice that a person made last, or "".
+    partition. letters: event ids, else origins, of the newest dead letters. endpoint: the choice that a person made last, or "".
     """
 
     tick: Tick | None
@@ -141,7 +141,7 @@ async def _find(settings: Settings) -> Found:
     return Found(
         tick=tick,
         event_ids=ids,
-        letters=[(header(r, "origin") or b"").decode() for r in written if header(r, "step") == Step.SOURCE.encode()],
+        letters=[_letter(record) for record in written if header(record, "step") == Step.SOURCE.encode()],
         endpoint=_endpoint(told),
     )
 
@@ -188,6 +188,11 @@ async def _between(reader: AIOKafkaConsumer, tp: TopicPartition, start: int, end
         batch = await reader.getmany(tp, timeout_ms=1000)
         records += [record for record in batch.get(tp, ()) if record.offset < end]
     return records
+
+
+def _letter(record: Any) -> str:
+    meta = lenient_meta(record.value or b"")
+    return (meta.event_id if meta is not None else "") or (header(record, "origin") or b"").decode()
 
 
 def _endpoint(records: Sequence[Any]) -> str:

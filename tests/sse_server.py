@@ -30,12 +30,14 @@ class Fault:
     status and headers: answered instead of a stream. after: events served whole before `how` happens: "eof" (the
     response ends), "rst" (the connection is reset), "torn" (the response ends within the next event), "torn-rst",
     "stall" (silence, nothing ends), "drip" (a byte now and then, never a whole event), "mute" (no answer at all),
-    "error" (an `error` event, then the end). bytes: of the torn event that are sent.
+    "error" (an `error` event, then the end), "html" (a page in the place of a stream). bytes: of the torn event that
+    are sent. after_bytes: of all events together that are sent before it ends as "torn" or "torn-rst" says.
     """
 
     after: int = 0
     how: str = "eof"
     bytes: int | None = None
+    after_bytes: int | None = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -90,7 +92,7 @@ class SseServer:
         self.messages.append(Served(topic=meta["topic"], offset=offset, at_ms=milliseconds(meta["dt"]), data=data))
 
     def _next(self, topic: str) -> int:
-        return sum(message.topic == topic for message in self.messages)
+        return next((message.offset + 1 for message in reversed(self.messages) if message.topic == topic), 0)
 
     def _last_ms(self, topic: str) -> int:
         return max((m.at_ms for m in self.messages if m.topic == topic), default=0)
@@ -115,6 +117,9 @@ class SseServer:
                     b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
                 )
                 await writer.drain()
+            elif fault is not None and fault.how == "html":
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>")
+                await writer.drain()
             elif fault is not None and fault.status != 200:
                 lines = [f"HTTP/1.1 {fault.status} Told So", "Content-Length: 0", "Connection: close"]
                 lines += [f"{name}: {value}" for name, value in fault.headers.items()]
@@ -132,9 +137,10 @@ class SseServer:
         writer.write(OPENING + _chunk(b":ok\n\n"))
         start = _starts(request, self.topics)
         start |= {topic: ("offset", at) for topic, at in self.jump.items() if start[topic][0] == "offset"}
-        at, served = 0, 0
+        at, served, sent = 0, 0, 0
+        cut = fault.after_bytes if fault is not None else None
         while True:
-            if fault is not None and served == fault.after and fault.how != "torn" and fault.how != "torn-rst":
+            if fault is not None and cut is None and served == fault.after and not fault.how.startswith("torn"):
                 return await self._end(fault, writer)
             async with self._news:
                 while at >= len(self.messages):
@@ -144,13 +150,18 @@ class SseServer:
             if not self._wanted(message, start):
                 continue
             frame = self._frame(message)
-            if fault is not None and served == fault.after:
+            if fault is not None and cut is not None and sent + len(frame) >= cut:
+                writer.write(_chunk(frame[: cut - sent]) if cut > sent else b"")
+                await writer.drain()
+                return await self._end(fault, writer)
+            if fault is not None and cut is None and served == fault.after:
                 writer.write(_chunk(frame[: fault.bytes or len(frame) * 2 // 3]))
                 await writer.drain()
                 return await self._end(fault, writer)
             writer.write(_chunk(frame))
             await writer.drain()
             self.sent_bytes += len(frame)
+            sent += len(frame)
             served += 1
 
     def _wanted(self, message: Served, start: dict[str, tuple[str, int]]) -> bool:

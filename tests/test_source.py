@@ -536,7 +536,7 @@ async def test_dead_letters_and_records_are_counted_after_their_commit(at: Setti
     async with running(settings):
         await until(at, lambda log: offset_of(log) == 7)
     counted = {outcome: count(outcome) - before[outcome] for outcome in metrics.OUTCOMES}
-    assert counted == {"in": 7, "out": 3, "repeat": 1, "canary": 1, "other_wiki": 1, "not_needed": 0}
+    assert counted == {"in": 7, "out": 3, "repeat": 1, "canary": 1, "other_wiki": 1, "not_needed": 0, "reconciled": 0}
 
 
 async def test_a_wrong_setting_is_refused_before_anybody_is_asked() -> None:
