@@ -49,7 +49,7 @@ def stream_of(topic: str) -> str | None:
     return next((stream for stream in READABLE if topic == stream or topic.endswith(f".{stream}")), None)
 
 
-def topics_of_id(sse_id: str) -> list[tuple[str, int]]:
+def topics_of_id(sse_id: str | bytes) -> list[tuple[str, int]]:
     """The (topic, partition) pairs in the id of a server-sent event: all that the connection is subscribed to.
 
     [] where the id is of another form. Only the names are used, see above.

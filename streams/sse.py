@@ -1,7 +1,8 @@
 """The supervised connection to the source: one EventSource per connection, and every end of one means: again.
 
-The library reads one connection well and survives none of its ends, so it never gets to reconnect: whatever happens,
-its object is dropped, and with it any half-built event. We resume from our own cursor (see `processors.cursor`).
+The library opens one connection well and survives none of its ends, so it never gets to reconnect: whatever happens,
+its object is dropped, and with it any half-built event (what comes on it is cut into events by `streams.frames`). We
+resume from our own cursor (see `processors.cursor`).
 
 A message that cannot be read may have been torn on the way. So when one is no JSON or no UTF-8, the connection is
 dropped once and the message asked for again; if the same bytes come again they are what the source has, and go on as a
@@ -10,7 +11,7 @@ problem. A message thus costs one reconnection at most. What is JSON but not wha
 Silence ends a connection, too: no whole message for `idle_seconds`, be it that nothing comes or that bytes drip. What
 waits for us is no silence.
 
-Limit: a line of more than 23 MB (the source's Kafka takes no such message) ends every connection that reaches it. The
+Limit: an event of more than 23 MB (the source's Kafka takes no such message) ends every connection that reaches it. The
 cursor stays before it, we go on asking with growing pauses, and an error is logged: nothing is skipped unseen.
 """
 
@@ -21,7 +22,7 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,8 +31,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
-from aiohttp.http import HttpProcessingError
-from aiohttp_sse_client.client import READY_STATE_CONNECTING, EventSource
+from aiohttp_sse_client.client import EventSource
 
 from processors.cursor import Cursor, Meets, topics_of_id
 from processors.route import Seen, lenient_meta
@@ -41,11 +41,12 @@ from streams import metrics
 from streams.clock import now_ms
 from streams.endpoints import Endpoints
 from streams.failpoints import failpoint
+from streams.frames import Frames, FrameTooLarge
 from streams.inbox import Closed, Item, Message, Named, Opened
 from streams.settings import REQUIRED_STREAMS, InvalidSetting, Settings
 
-# A line of up to twice this is read.
-READ_BUFFER_BYTES = 11 * 2**20
+# Twice this waits in the client before the socket is left alone; what is incomplete waits with us.
+READ_BUFFER_BYTES = 256 * 2**10
 MAX_EVENT_BYTES = 22 * 2**20
 # What the steps after us can carry; larger ones are set aside with their bytes.
 MAX_MESSAGE_BYTES = 8 * 2**20
@@ -164,9 +165,9 @@ class Subscription:
                 raise _End(reason="not_offered", detail=", ".join(sorted(missing)))
         response.raise_for_status()
 
-    def _read(self, data: bytes, *, utf8: bool) -> Event | InvalidEvent:
+    def _read(self, data: bytes) -> Event | InvalidEvent:
         """The event, or what is wrong with it. Raises `_End` if it may have been torn."""
-        read = _decode(data, utf8=utf8)
+        read = _decode(data)
         if not isinstance(read, InvalidEvent) or read.reason not in MAYBE_TORN:
             return read
         if self._suspects.add(hashlib.sha256(data).hexdigest()):
@@ -174,15 +175,24 @@ class Subscription:
         return read
 
 
-def _decode(data: bytes, *, utf8: bool) -> Event | InvalidEvent:
+def _decode(data: bytes) -> Event | InvalidEvent:
     if len(data) > MAX_MESSAGE_BYTES:
         return InvalidEvent(SetAside.TOO_LARGE, f"{len(data)} bytes; we carry {MAX_MESSAGE_BYTES}")
-    if not utf8:
-        return InvalidEvent(SetAside.NOT_UTF8, "the data line is not UTF-8")
     try:
         return decode_event(data)
     except InvalidEvent as problem:
+        # No JSON is read from what is no UTF-8.
+        if problem.reason is SetAside.NOT_JSON and not _is_utf8(data):
+            return InvalidEvent(SetAside.NOT_UTF8, "the data line is not UTF-8")
         return problem
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class _Connection:
@@ -237,8 +247,7 @@ class _Connection:
             return _End(reason="refused", detail=repr(exc))
         except (aiohttp.ClientError, OSError) as exc:
             return _End(reason="cut" if self.opened else "refused", detail=repr(exc))
-        except (HttpProcessingError, ValueError) as exc:
-            # A line beyond what we read, by the names that two versions of aiohttp have for it.
+        except FrameTooLarge as exc:
             log.error("the source sends what we cannot read, and we stay before it: %.200r", exc)  # noqa: TRY400
             return _End(reason="garbage", detail=f"{exc!r:.200}")
         return _End(reason="end")
@@ -250,25 +259,28 @@ class _Connection:
             session = await stack.enter_async_context(
                 aiohttp.ClientSession(timeout=timeout, read_bufsize=READ_BUFFER_BYTES)
             )
-            source: Any = _Source(
+            source: Any = EventSource(
                 url,
                 session=session,
                 max_connect_retry=0,
                 headers=headers,
                 raise_for_status=self._of._check_answer,
                 allow_redirects=False,
-                on_error=lambda: _ended(source),
             )
             await stack.enter_async_context(source)
             self.opened = True
             await self._put(Opened(at_ms=now_ms()))
-            async for sse_id, data, utf8 in _frames(source):
-                await self._message(sse_id, data, utf8=utf8)
+            frames, content = Frames(MAX_EVENT_BYTES), source._response.content
+            while piece := await content.readany():
+                for frame in frames.feed(piece):
+                    if frame.kind == b"error":
+                        raise _End(reason="error_event", detail=frame.data[:300].decode("utf-8", "replace"))
+                    await self._message(frame.sse_id, frame.data)
 
-    async def _message(self, sse_id: str, data: bytes, *, utf8: bool) -> None:
+    async def _message(self, sse_id: bytes, data: bytes) -> None:
         at_ms = now_ms()
         cursor = self._of._cursor
-        read = self._of._read(data, utf8=utf8)
+        read = self._of._read(data)
         meta = lenient_meta(data) if isinstance(read, InvalidEvent) else read.meta
         if not self._named and (topics := topics_of_id(sse_id)):
             new = cursor.unknown(topics, self._of._begin_ms)
@@ -297,42 +309,6 @@ class _Connection:
         await self._to(item)
         self._putting = False
         self._alive = time.monotonic()
-
-
-class _Source(EventSource):  # type: ignore[misc]  # the library has no types
-    """Bounds an event of many data lines, which the library would gather without end."""
-
-    def _process_field(self, field_name: str, field_value: str) -> None:
-        if len(self._event_data) + len(field_value) > MAX_EVENT_BYTES:
-            raise _End(reason="garbage", detail=f"an event of more than {MAX_EVENT_BYTES} characters")
-        super()._process_field(field_name, field_value)
-
-
-def _ended(source: Any) -> None:
-    """Called by the library at the end of the response, before it would wait and reconnect by itself."""
-    if source.ready_state == READY_STATE_CONNECTING:
-        raise _End(reason="end")
-
-
-async def _frames(source: Any) -> AsyncIterator[tuple[str, bytes, bool]]:
-    """(SSE id, data, whether it is UTF-8) of each message. Raises `_End` at an `error` event."""
-    while True:
-        try:
-            frame = await anext(source)
-        except StopAsyncIteration:
-            return
-        except UnicodeDecodeError as exc:
-            # The line was read; the library can go on behind it.
-            line = exc.object
-            if not line.endswith(b"\n"):
-                raise _End(reason="cut", detail="in the middle of a character") from exc
-            if not line.startswith(b"data:"):
-                raise _End(reason="garbage", detail=f"a line that is not UTF-8: {line[:100]!r}") from exc
-            yield "", line[len(b"data:") :].strip(b" \r\n"), False
-            continue
-        if frame.type == "error":
-            raise _End(reason="error_event", detail=frame.data[:300])
-        yield frame.last_event_id, frame.data.encode(), True
 
 
 def retry_after_seconds(value: Any, now: datetime) -> float:
