@@ -111,7 +111,7 @@ class SourceLog:
         batch = self._producer.create_batch()
         try:
             for out in outs:
-                while batch.append(timestamp=None, key=out.key, value=out.value, headers=out.headers) is None:
+                while batch.append(timestamp=None, key=out.key, value=out.value, headers=[*out.headers]) is None:
                     futures.append(await self._producer.send_batch(batch, topic, partition=partition))
                     batch = self._producer.create_batch()
             futures.append(await self._producer.send_batch(batch, topic, partition=partition))

@@ -28,7 +28,7 @@ from processors.digest import page_partition
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, Canary, decode_event
 from schemas.log import Policy, Tick, decode_policies, decode_tick
 from schemas.reasons import SetAside, Step
-from streams import cluster, metrics, source, source_log
+from streams import cluster, metrics, source, source_log, sse
 from streams.broker import Broker
 from streams.clock import now_ms
 from streams.kafka import Out, header
@@ -39,6 +39,11 @@ pytestmark = pytest.mark.kafka
 
 SINCE = "2026-11-01T00:00:00Z"
 AT_MS = 1_795_314_219_671
+
+
+@pytest.fixture(autouse=True)
+def _haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "REFUSED_SECONDS", 0.05)
 
 
 @pytest.fixture
