@@ -25,10 +25,10 @@ from streams.cluster import ClusterRefused
 from streams.content_api import Trouble, UnknownSite
 from streams.endpoints import Choice
 from streams.jars import BrokerError
-from streams.score import run_score
 from streams.kafka import Out, send_all
 from streams.offered import offered_streams
 from streams.reconcile import reconcile
+from streams.score import run_score
 from streams.settings import InvalidSetting, Settings, cache_folder, since_ms, state_folder
 from streams.topics import Topics
 

@@ -31,6 +31,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
+import orjson
 from aiohttp_sse_client.client import EventSource
 
 from processors.cursor import Cursor, Meets, topics_of_id
@@ -156,8 +157,7 @@ class Subscription:
     async def _check_answer(self, response: aiohttp.ClientResponse) -> None:
         """Leave out what the server says it does not offer, unless no hold can do without; then ask again."""
         if response.status == 400:
-            text = (await response.content.read(10_000)).decode("utf-8", "replace")
-            missing = {stream for stream in self._settings.streams if stream in text}
+            missing = set(self._settings.streams) & _invalid_streams(await response.content.read(10_000))
             left_out = self._not_offered.setdefault(self._endpoints.url, set())
             if missing - left_out and not missing & set(REQUIRED_STREAMS):
                 left_out |= missing
@@ -173,6 +173,16 @@ class Subscription:
         if self._suspects.add(hashlib.sha256(data).hexdigest()):
             raise _End(reason="garbage", detail=str(read))
         return read
+
+
+def _invalid_streams(body: bytes) -> set[str]:
+    """The streams that a server's answer 400 says it does not have: `{"detail": "Invalid streams: a,b", ...}`."""
+    try:
+        detail = orjson.loads(body)["detail"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return set()
+    _, found, names = str(detail).partition("Invalid streams: ")
+    return {name.strip() for name in names.split(",")} if found else set()
 
 
 def _decode(data: bytes) -> Event | InvalidEvent:

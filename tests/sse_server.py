@@ -110,9 +110,8 @@ class SseServer:
             if fault is not None and fault.how == "mute":
                 await asyncio.Event().wait()
             if invalid:
-                body = orjson.dumps(
-                    {"status": 400, "type": "not_found", "detail": f"Invalid streams: {','.join(invalid)}"}
-                )
+                detail = f"Invalid streams: {','.join(invalid)}"
+                body = orjson.dumps({"status": 400, "detail": detail, "uri": request["target"]})
                 writer.write(
                     b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
                 )
