@@ -28,11 +28,11 @@ from processors.digest import page_partition
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, Canary, decode_event
 from schemas.log import Policy, Tick, decode_policies, decode_tick
 from schemas.reasons import SetAside, Step
-from streams import cluster, metrics, source, source_log, sse
+from streams import clock, cluster, metrics, source, source_log, sse
 from streams.broker import Broker
 from streams.clock import now_ms
 from streams.kafka import Out, header
-from streams.settings import InvalidSetting, Settings, cache_folder
+from streams.settings import InvalidSetting, Settings, cache_folder, since_ms
 from streams.topics import Topics
 
 pytestmark = pytest.mark.kafka
@@ -116,8 +116,9 @@ def edits(count: int, begin: int = 0) -> list[dict[str, Any]]:
     return [page_change(n, AT_MS + n, page=n % 7) for n in range(begin, begin + count)]
 
 
+@pytest.mark.parametrize("cut_after", [0, 100])
 async def test_a_recording_is_written_once_unchanged_in_order_per_page_with_ticks_behind_it(
-    make_settings: MakeSettings,
+    make_settings: MakeSettings, cut_after: int
 ) -> None:
     packed = shared_data() / "recording" / "stream.sse.gz"
     sent = [line[5:].strip() for line in gzip.decompress(packed.read_bytes()).splitlines() if line.startswith(b"data:")]
@@ -128,9 +129,12 @@ async def test_a_recording_is_written_once_unchanged_in_order_per_page_with_tick
         settings = await make_settings(source=server.url, since=SINCE, tick_seconds=0.1, recentchange="all")
         for data, event in zip(sent, events, strict=True):
             server.messages.append(served(event.meta, data))
+        server.faults = [Fault(after=cut_after, how="rst")] * (len(sent) // cut_after if cut_after else 0)
         async with running(settings):
             log = await until(settings, lambda log: len(log.events) >= len(kept) + logs * (settings.partitions - 1))
+    assert not server.faults
     assert set(log.ids) == {e.meta.event_id for e in kept}
+    assert len(kept) == 2870
     assert len(log.events) == len(kept) + logs * (settings.partitions - 1)
     assert {r.value for r in log.events} == {d for d, e in zip(sent, events, strict=True) if not isinstance(e, Canary)}
     order = {e.meta.event_id: n for n, e in enumerate(kept)}
@@ -542,6 +546,41 @@ async def test_dead_letters_and_records_are_counted_after_their_commit(at: Setti
         await until(at, lambda log: offset_of(log) == 7)
     counted = {outcome: count(outcome) - before[outcome] for outcome in metrics.OUTCOMES}
     assert counted == {"in": 7, "out": 3, "repeat": 1, "canary": 1, "other_wiki": 1, "not_needed": 0, "reconciled": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "since"),
+    [("", 1_000_000_000), ("earliest", 0), ("90s", 999_910_000), ("2h", 992_800_000), ("7d", 395_200_000),
+     ("1970-01-02T00:00:00Z", 86_400_000)],
+)  # fmt: skip
+def test_a_first_start_begins_now_at_a_time_a_while_ago_or_at_the_earliest(text: str, since: int) -> None:
+    assert since_ms(Settings(since=text), 1_000_000_000) == since
+
+
+@pytest.mark.parametrize("text", ["yesterday", "h", "-2h", "2w", "٣h", "2026-13-01"])
+def test_a_beginning_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSetting, match="SLUICE_SINCE"):
+        since_ms(Settings(since=text), 0)
+
+
+async def test_a_log_that_has_an_end_goes_on_there_whatever_since_says(at: Settings, server: SseServer) -> None:
+    await server.add(*edits(3))
+    async with running(at):
+        await until(at, lambda log: len(log.events) == 3)
+    await server.add(*edits(3, 3))
+    async with running(at.with_(since="earliest")):
+        log = await until(at, lambda log: len(log.events) >= 6)
+    assert Counter(log.ids) == Counter(map(id_of, edits(6)))
+    assert "last-event-id" in server.requests[-1]
+
+
+def test_a_clock_that_is_set_is_noticed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = clock.Steps()
+    assert not steps.stepped()
+    real = clock.now_ms
+    monkeypatch.setattr(clock, "now_ms", lambda: real() - 7000)
+    assert steps.stepped()
+    assert not steps.stepped()
 
 
 async def test_a_wrong_setting_is_refused_before_anybody_is_asked() -> None:
