@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -207,7 +207,8 @@ class Batches:
         self._tick = tick
         self._cursor = Cursor(tick.cursor)
         self._heard = Heard.restored(bounds, tick, at_ms)
-        self._seen = {stream: Seen(KNOWN_IDS, ids) for stream, ids in found.event_ids.items()}
+        self._seen: defaultdict[str, Seen] = defaultdict(lambda: Seen(KNOWN_IDS))
+        self._seen |= {stream: Seen(KNOWN_IDS, ids) for stream, ids in found.event_ids.items()}
         self._letters_seen = Seen(KNOWN_IDS, found.letters)
         self._newest_ms = max((position.at_ms for position in tick.cursor), default=0)
         self._outcomes: Counter[str] = Counter()
@@ -327,7 +328,7 @@ class Batches:
         to = route(event, self._settings.wikis, self._settings.partitions, all_changes=self._all_changes)
         if isinstance(to, str):
             self._outcomes[to] += 1
-        elif not self._seen.setdefault(meta.stream, Seen(KNOWN_IDS)).add(meta.event_id):
+        elif not self._seen[meta.stream].add(meta.event_id):
             self._outcomes["repeat"] += 1
         else:
             self._outcomes["out"] += 1
