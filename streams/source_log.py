@@ -97,8 +97,15 @@ class SourceLog:
             by_partition.setdefault((out.topic, out.partition or 0), []).append(out)
         failpoint("source.read")
         await self._producer.begin_transaction()
-        # A send that failed does not fail the commit.
-        await asyncio.gather(*(self._send(topic, partition, each) for (topic, partition), each in by_partition.items()))
+        sends = [asyncio.create_task(self._send(*place, each)) for place, each in by_partition.items()]
+        try:
+            # A send that failed does not fail the commit.
+            await asyncio.gather(*sends)
+        except BaseException:
+            for task in sends:
+                task.cancel()
+            await asyncio.gather(*sends, return_exceptions=True)
+            raise
         failpoint("source.sent")
         if offsets:
             await self._producer.send_offsets_to_transaction(dict(offsets), group)
