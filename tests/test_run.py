@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from conftest import read_all
 
+from schemas.event import PAGE_CHANGE, READABLE, TAGS_CHANGE, TOPIC_PREDICTION
 from schemas.reasons import Step
 from streams.capture import manifest_path
 from streams.eventstreams import SimulatedSource
@@ -188,17 +189,19 @@ def test_a_capture_without_its_manifest_or_with_a_byte_changed_is_not_replayed(t
     assert "sha256" in done.stderr
 
 
-async def test_the_streams_that_a_source_offers_are_listed_and_a_missing_one_is_an_error():
-    source = SimulatedSource(NoWikis())
+@pytest.mark.parametrize(("offered", "code"), [(tuple(READABLE), 0), ((PAGE_CHANGE,), 1)])
+async def test_the_streams_that_a_source_offers_are_listed_and_a_missing_one_is_an_error(offered, code):
+    source = SimulatedSource(NoWikis(), streams=offered)
     await source.start()
     try:
         done = await asyncio.to_thread(sluice, "streams", SLUICE_SOURCE=source.url)
     finally:
         await source.stop()
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line)
-    assert lines["mediawiki.page_change.v1"] == "followed"
-    assert "mediawiki.page_outlink_topic_prediction_change.v1" in done.stdout
+    assert lines[PAGE_CHANGE] == "followed"
+    assert lines[TAGS_CHANGE] == "followed" + (", but not offered" if code else "")
+    assert (TOPIC_PREDICTION in done.stdout) == (code == 0)
 
 
 def test_an_endpoint_that_is_not_configured_cannot_be_told():
