@@ -1,16 +1,19 @@
 """Where to read on in each upstream topic, and how a server is told so and held to it. Pure.
 
 Upstream, a topic is `datacentre.stream` with one partition. The server's own ids carry producer timestamps, which do
-not grow with the offsets, so that resuming by them loses events; we keep the offset after the last message instead.
-Offsets belong to one Kafka cluster, however, and the next connection may reach another datacentre's: then every topic
-is resumed by time, a minute back, and what comes twice is dropped by its event id.
+not grow with the offsets, so that resuming by them loses events; we keep the offset of the last message instead, and
+its id. Offsets belong to one Kafka cluster, however, and the next connection may reach another datacentre's. So we ask
+for the last message again: if it is what comes first, the cluster is the same, and it is dropped; if anything else
+comes, every topic is resumed by time, a minute back, and what comes twice is dropped by its event id.
 
 Source: KafkaSSE, lib/KafkaSSE.js; Wikimedia EventStreams, `Last-Event-ID`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
+from enum import Enum
+from functools import lru_cache
 
 import orjson
 
@@ -28,6 +31,15 @@ MAX_OFFSET = 2**63 - 1
 NO_OFFSET = -1
 
 
+class Meets(Enum):
+    """What the first message of a topic on a new connection is: the one after our last, our last one, or neither."""
+
+    NEXT = "next"
+    LAST = "last"
+    OTHER = "other"
+
+
+@lru_cache(maxsize=1024)
 def stream_of(topic: str) -> str | None:
     """The stream of an upstream topic, None if it is none of ours.
 
@@ -37,7 +49,7 @@ def stream_of(topic: str) -> str | None:
     return next((stream for stream in READABLE if topic == stream or topic.endswith(f".{stream}")), None)
 
 
-def topics_of_id(sse_id: str) -> list[tuple[str, int]]:
+def topics_of_id(sse_id: str | bytes) -> list[tuple[str, int]]:
     """The (topic, partition) pairs in the id of a server-sent event: all that the connection is subscribed to.
 
     [] where the id is of another form. Only the names are used, see above.
@@ -64,22 +76,20 @@ class Cursor:
     def positions(self) -> tuple[Position, ...]:
         return tuple(self._positions.values())
 
-    def name(self, topics: Sequence[tuple[str, int]], begin_ms: int) -> tuple[Position, ...]:
-        """Note that topics exist; what they say from `begin_ms` on is not in the log. Returns those that are new.
+    def unknown(self, topics: Iterable[tuple[str, int]], begin_ms: int) -> tuple[Position, ...]:
+        """Those of `topics` that are not met yet, to be read from `begin_ms` on.
 
         A topic that is idle now must be in the next request too, by time: the request's list replaces the server's,
         and the topic may be the active one by then.
         """
-        new = tuple(
+        return tuple(
             Position(topic=topic, partition=partition, next_offset=NO_OFFSET, at_ms=begin_ms)
             for topic, partition in topics
             if topic not in self._positions
         )
-        self.take(new)
-        return new
 
     def take(self, positions: Iterable[Position]) -> None:
-        """Note positions that another cursor returned from `name`."""
+        """Note topics that are not met yet."""
         for position in positions:
             self._positions.setdefault(position.topic, position)
 
@@ -95,32 +105,51 @@ class Cursor:
             partition=meta.partition,
             next_offset=meta.offset + 1,
             at_ms=at_ms if before is None else max(before.at_ms, at_ms),
+            last_id=meta.event_id,
         )
 
-    def agrees(self, meta: Meta) -> bool:
-        """Whether the first message of a topic on a new connection is where the cursor says it should be."""
-        expected = self._positions.get(meta.topic)
-        if expected is None or expected.next_offset < 0 or meta.offset < 0:
-            return True
-        gap = meta.offset - expected.next_offset
-        return 0 <= gap <= MAX_GAP and meta.at_ms >= expected.at_ms - REWIND_MS
+    def meets(self, meta: Meta) -> Meets:
+        """Whether the first message of a topic on a new connection is where the cursor says it should be.
+
+        Where the last message has no id (it could not be read, or it is a canary without one) place and time must do.
+        """
+        last = self._positions.get(meta.topic)
+        if last is None or last.next_offset < 0 or meta.offset < 0:
+            return Meets.NEXT
+        if last.last_id:
+            same = meta.offset == last.next_offset - 1 and meta.event_id == last.last_id
+            return Meets.LAST if same else Meets.OTHER
+        gap = meta.offset - last.next_offset
+        near = 0 <= gap <= MAX_GAP and meta.at_ms >= last.at_ms - REWIND_MS
+        return Meets.NEXT if near else Meets.OTHER
 
     def forget_offsets(self) -> None:
         """The offsets are another cluster's: read on by time, all topics."""
         for topic, p in self._positions.items():
             self._positions[topic] = Position(topic=topic, partition=p.partition, next_offset=NO_OFFSET, at_ms=p.at_ms)
 
-    def last_event_id(self) -> str:
-        """The header `Last-Event-ID`, or "" where nothing is known.
+    def last_event_id(self, streams: Collection[str], begin_ms: int) -> str:
+        """The header `Last-Event-ID` for a request for `streams`, or "" where nothing is known.
 
-        Each entry has one of offset and timestamp, never both, and never the -1 that stands for "latest".
+        The list replaces the server's: a topic of a stream that is not asked for is refused, and a stream without a
+        topic in it brings nothing, in silence. So a stream that was not followed before is read from `begin_ms` on, in
+        each datacentre that we know. Each entry has one of offset and timestamp, never both, and never the -1 that
+        stands for "latest".
         """
-        entries: list[dict[str, object]] = []
-        for p in sorted(self._positions.values(), key=lambda p: p.topic):
-            entry: dict[str, object] = {"topic": p.topic, "partition": p.partition}
-            if p.next_offset >= 0:
-                entry["offset"] = p.next_offset
-            else:
-                entry["timestamp"] = max(0, p.at_ms - REWIND_MS)
-            entries.append(entry)
-        return orjson.dumps(entries).decode() if entries else ""
+        asked = [p for p in self._positions.values() if stream_of(p.topic) in streams]
+        met = {stream_of(p.topic) for p in asked}
+        prefixes = {p.topic.removesuffix(stream_of(p.topic) or "") for p in asked}
+        asked += [
+            Position(topic=prefix + stream, partition=0, next_offset=NO_OFFSET, at_ms=begin_ms)
+            for stream in streams
+            if stream not in met
+            for prefix in prefixes
+        ]
+        return orjson.dumps([_entry(p) for p in sorted(asked, key=lambda p: p.topic)]).decode() if asked else ""
+
+
+def _entry(p: Position) -> dict[str, object]:
+    entry: dict[str, object] = {"topic": p.topic, "partition": p.partition}
+    if p.next_offset < 0:
+        return entry | {"timestamp": max(0, p.at_ms - REWIND_MS)}
+    return entry | {"offset": p.next_offset - 1 if p.last_id else p.next_offset}

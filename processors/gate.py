@@ -316,7 +316,7 @@ def _start_ms(event: PageChange) -> int:
 
 
 def _user(event: PageChange) -> str | None:
-    return None if event.editor is None else user_key(event.wiki, event.editor.user_text)
+    return None if event.editor is None else event.editor.key or user_key(event.wiki, event.editor.user_text)
 
 
 def _ring(ring: tuple[Seen, ...], event: PageChange) -> tuple[Seen, ...]:

@@ -16,6 +16,10 @@ its first canary; the only one, forever, on a server whose second datacentre is 
 
 A stream of which no topic ever spoke has no heard-until at all, and nothing that needs it is released.
 
+A connection that we end ourselves, before the server would, and make anew at once is the same one as far as *caught up*
+goes, once a message came on it: had it been away for `quiet_ms`, it would not be. A clock that was set begins the
+`caught_up_ms` anew.
+
 After a restart: the last tick has each stream's heard-until, a lower bound for each of its topics, and per topic the
 time of its last message, which also tells whether it is deaf. So deafness is by event time, and a restart neither
 takes anything back nor makes a deaf topic hear for another `deaf_ms`. A world that runs in the past is never caught up,
@@ -60,6 +64,7 @@ class Heard:
         self._topics: dict[str, _Topic] = {}
         self._until: dict[str, int] = {}
         self._open = False
+        self._planned = False
         self._young_since_ms = 0
         self._last_message_ms: int | None = None
 
@@ -84,11 +89,18 @@ class Heard:
 
     def opened(self, now_ms: int) -> None:
         """A connection begins: nothing is known of what waits on it."""
-        self._open = True
-        self._young_since_ms = now_ms
+        last_ms = self._last_message_ms
+        if not self._planned or last_ms is None or now_ms - last_ms >= self._limits.quiet_ms:
+            self._young_since_ms = now_ms
+        self._open, self._planned, self._last_message_ms = True, False, None
 
-    def closed(self) -> None:
-        self._open = False
+    def closed(self, *, planned: bool = False) -> None:
+        """planned: we ended it ourselves, to make it anew at once."""
+        self._open, self._planned = False, planned
+
+    def stepped(self, now_ms: int) -> None:
+        """The clock was set, to `now_ms`: how old the last messages were is not known any more."""
+        self._young_since_ms, self._last_message_ms, self._planned = now_ms, None, False
 
     def message(self, topic: str, at_ms: int, now_ms: int) -> None:
         """An event or a canary of `at_ms` came at `now_ms`."""

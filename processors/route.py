@@ -1,8 +1,11 @@
 """What becomes of one message of the source: dropped, or written where and under which key. Pure.
 
 Everything about a page goes to the page's partition. A log action (patrol, review, block, protect) carries no page id,
-so that any page may need it: it goes to every partition. Other recent changes repeat what page_change says; they are
-kept, on one partition, for those who want them.
+so that any page may need it: it goes to every partition.
+
+Of recent changes we need the log actions that no other stream tells of, and of edits whether they were patrolled when
+they were made. The rest repeats what page_change says, or (categorize, external) is no change of the page; it is
+dropped and counted, unless all of it is wanted.
 """
 
 from __future__ import annotations
@@ -17,6 +20,11 @@ from processors.cursor import stream_of
 from processors.digest import murmur2, page_partition
 from schemas.event import Canary, Event, Meta, RecentChange, milliseconds
 
+# `rights`, `globalauth` and `gblblock` say of users what `block` says.
+LOG_TYPES = frozenset(
+    {"patrol", "review", "stable", "protect", "block", "rights", "globalauth", "gblblock", "delete", "move"}
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -26,10 +34,10 @@ class Route:
     partitions: tuple[int, ...]
 
 
-def route(event: Event, wikis: Collection[str], partitions: int) -> Route | str:
-    """Where an event goes, or the outcome under which it is counted as dropped: `canary` or `other_wiki`.
+def route(event: Event, wikis: Collection[str], partitions: int, *, all_changes: bool = True) -> Route | str:
+    """Where an event goes, or the outcome under which it is counted as dropped: `canary`, `other_wiki`, `not_needed`.
 
-    wikis: those to keep; empty keeps all.
+    wikis: those to keep; empty keeps all. all_changes: keep recent changes that nothing here needs, too.
     """
     if isinstance(event, Canary):
         return "canary"
@@ -38,10 +46,18 @@ def route(event: Event, wikis: Collection[str], partitions: int) -> Route | str:
     if not isinstance(event, RecentChange):
         key = f"{event.wiki}:{event.page_id}:{event.rev_id}:{event.meta.event_id}"
         return Route(key=key.encode(), partitions=(page_partition(event.wiki, event.page_id, partitions),))
+    if not all_changes and not _needed(event):
+        return "not_needed"
     if event.is_log:
         return Route(key=f"{event.wiki}:::{event.meta.event_id}".encode(), partitions=tuple(range(partitions)))
     key = f"{event.wiki}::{event.rev_id or ''}:{event.meta.event_id}"
     return Route(key=key.encode(), partitions=(murmur2(f"{event.wiki}:{event.title}".encode()) % partitions,))
+
+
+def _needed(event: RecentChange) -> bool:
+    if event.is_log:
+        return event.log_type in LOG_TYPES
+    return event.type in {"edit", "new"} and event.patrolled is not None
 
 
 def event_id_of_key(key: bytes) -> str:
@@ -52,18 +68,26 @@ def event_id_of_key(key: bytes) -> str:
 def lenient_meta(payload: bytes) -> Meta | None:
     """Time and place of a message that `decode_event` refused, so that the cursor can pass it; None if it has none.
 
-    The event id and the domain are not looked at.
+    The event id is "" where it is no text; the domain is not looked at.
     """
     try:
         meta: Any = orjson.loads(payload.decode("utf-8", "replace"))["meta"]
         topic, partition, offset = meta["topic"], meta["partition"], meta["offset"]
-        at_ms = milliseconds(meta["dt"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, IndexError, OverflowError):
+        at_ms, event_id = milliseconds(meta["dt"]), meta.get("id")
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError):
         return None
     stream = stream_of(topic) if isinstance(topic, str) else None
     if stream is None or type(partition) is not int or type(offset) is not int:
         return None
-    return Meta(event_id="", stream=stream, domain="", at_ms=at_ms, topic=topic, partition=partition, offset=offset)
+    return Meta(
+        event_id=event_id if isinstance(event_id, str) else "",
+        stream=stream,
+        domain="",
+        at_ms=at_ms,
+        topic=topic,
+        partition=partition,
+        offset=offset,
+    )
 
 
 class Seen:

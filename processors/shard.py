@@ -15,7 +15,9 @@ from schemas.decision import Decision
 from schemas.event import Canary, Event, InvalidEvent, RecentChange, decode_event
 from schemas.log import (
     KIND_CONTROL,
+    KIND_ERASURE,
     KIND_EVENT,
+    KIND_SKELETON,
     KIND_TICK,
     InvalidRecord,
     Policies,
@@ -83,6 +85,8 @@ class Shard:
                 return self._event(decode_event(value))
             if kind == KIND_TICK:
                 return list(self._tick(decode_tick(value)))
+            if kind in {KIND_SKELETON, KIND_ERASURE}:
+                return []
             if kind == KIND_CONTROL:
                 self._control(decode_policies(value))
                 return []

@@ -1,16 +1,19 @@
-"""The events of the source, as we read them: bytes in, one of five frozen values out.
+"""The events of the source, as we read them: bytes in, one of six frozen values out.
 
 Unknown fields are ignored: the source adds some about once a month. What cannot be read raises `InvalidEvent`
 with a closed reason. Times are Unix milliseconds in UTC.
 
-Source: mediawiki/page/change 1.x, recentchange 1.x, revision/tags-change 1.x, revision/visibility-change 1.x of the
-Wikimedia Event Platform.
+A *skeleton* (`schemas.skeleton`) is an event of which only ids, hashes, times and flags are left. It is read like any
+other: who did it is then known by a key alone (`Editor.key`), and comments are absent.
+
+Source: mediawiki/page/change 1.x, recentchange 1.x, revision/tags-change 1.x, revision/visibility-change 1.x and
+page/prediction_classification_change 1.x of the Wikimedia Event Platform.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +25,13 @@ PAGE_CHANGE = "mediawiki.page_change.v1"
 TAGS_CHANGE = "mediawiki.revision-tags-change"
 VISIBILITY_CHANGE = "mediawiki.revision-visibility-change"
 RECENT_CHANGE = "mediawiki.recentchange"
+RISK_STREAMS = (
+    "mediawiki.page_revert_risk_prediction_change.v1",
+    "mediawiki.page_revert_risk_multilingual_prediction_change.v1",
+    "mediawiki.page_revert_risk_wikidata_prediction_change.v1",
+)
+TOPIC_PREDICTION = "mediawiki.page_outlink_topic_prediction_change.v1"
+PREDICTIONS = (*RISK_STREAMS, TOPIC_PREDICTION)
 
 # Stream → the schema, without its minor version, that we know how to read there.
 READABLE = {
@@ -29,7 +39,10 @@ READABLE = {
     TAGS_CHANGE: "/mediawiki/revision/tags-change/1.",
     VISIBILITY_CHANGE: "/mediawiki/revision/visibility-change/1.",
     RECENT_CHANGE: "/mediawiki/recentchange/1.",
+    **dict.fromkeys(PREDICTIONS, "/mediawiki/page/prediction_classification_change/1."),
 }
+# Stream → the newest minor version that we know. A newer one is read all the same, and counted as drift.
+KNOWN_MINOR = {PAGE_CHANGE: 12, TAGS_CHANGE: 0, VISIBILITY_CHANGE: 0, RECENT_CHANGE: 0} | dict.fromkeys(PREDICTIONS, 3)
 
 # The kinds of page_change that put a revision before readers; delete and visibility_change only take away.
 EDIT_KINDS = frozenset({"create", "edit", "move", "undelete"})
@@ -49,7 +62,8 @@ class InvalidEvent(ValueError):
 class Meta:
     """Where and when an event was made.
 
-    `topic`, `partition` and `offset` are those of the source's own Kafka; -1 where the server did not say.
+    `topic`, `partition` and `offset` are those of the source's own Kafka; -1 where the server did not say. `domain` is
+    "" where the event names none (predictions). `drifts`: its schema has a newer minor version than we know.
     """
 
     event_id: str
@@ -59,6 +73,7 @@ class Meta:
     topic: str
     partition: int
     offset: int
+    drifts: bool = False
 
     @property
     def is_canary(self) -> bool:
@@ -67,7 +82,10 @@ class Meta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Editor:
-    """Who did it. All of it can be absent: redacted pages, suppressed users."""
+    """Who did it. All of it can be absent: redacted pages, suppressed users.
+
+    key: stands for the user in a skeleton, where `user_text` is "" (`processors.digest.user_key`); "" elsewhere.
+    """
 
     user_text: str
     user_id: int | None
@@ -75,6 +93,7 @@ class Editor:
     is_temp: bool
     groups: tuple[str, ...]
     edit_count: int | None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +197,10 @@ class VisibilityChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecentChange:
-    """`mediawiki.recentchange`. It never carries a page id; a log action carries no revision id either."""
+    """`mediawiki.recentchange`. It never carries a page id; a log action carries no revision id either.
+
+    patrolled: of an edit, whether it was patrolled when it was made; None where the wiki does not patrol.
+    """
 
     meta: Meta
     wiki: str
@@ -187,10 +209,24 @@ class RecentChange:
     rev_id: int | None
     log_type: str | None
     log_action: str | None
+    patrolled: bool | None = None
 
     @property
     def is_log(self) -> bool:
         return self.type == "log"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prediction:
+    """A model's classification of one revision; `meta.stream` says of which kind. probabilities: label → 0 to 1."""
+
+    meta: Meta
+    wiki: str
+    page_id: int
+    rev_id: int
+    model: str
+    model_version: str
+    probabilities: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +236,7 @@ class Canary:
     meta: Meta
 
 
-Event = PageChange | TagsChange | VisibilityChange | RecentChange | Canary
+Event = PageChange | TagsChange | VisibilityChange | RecentChange | Prediction | Canary
 
 
 def decode_event(payload: bytes) -> Event:
@@ -249,8 +285,11 @@ def _decode(doc: dict[str, Any]) -> Event:
     if readable is None:
         raise InvalidEvent(SetAside.UNKNOWN_SCHEMA, f"stream {meta.stream!r} is none of ours")
     schema = doc.get("$schema")
-    if schema is not None and not schema.startswith(readable):
-        raise InvalidEvent(SetAside.UNKNOWN_SCHEMA, f"{schema!r} on {meta.stream}; we read {readable}x")
+    if schema is not None:
+        if not schema.startswith(readable):
+            raise InvalidEvent(SetAside.UNKNOWN_SCHEMA, f"{schema!r} on {meta.stream}; we read {readable}x")
+        if _minor(schema, readable) > KNOWN_MINOR[meta.stream]:
+            meta = replace(meta, drifts=True)
     if meta.stream == PAGE_CHANGE:
         return _page_change(doc, meta)
     if meta.stream == RECENT_CHANGE:
@@ -264,6 +303,8 @@ def _decode(doc: dict[str, Any]) -> Event:
             tags=frozenset(_text(tag) for tag in doc["tags"]),
             prior_tags=frozenset(_text(tag) for tag in doc["prior_state"]["tags"]),
         )
+    if meta.stream in PREDICTIONS:
+        return _prediction(doc, meta)
     return VisibilityChange(
         meta=meta,
         wiki=_text(doc["database"]),
@@ -275,13 +316,20 @@ def _decode(doc: dict[str, Any]) -> Event:
     )
 
 
+def _minor(schema: str, readable: str) -> int:
+    """The minor version of a schema that begins with `readable`; 0 where it is no number."""
+    minor = schema[len(readable) :].partition(".")[0]
+    return int(minor) if minor.isascii() and minor.isdigit() else 0
+
+
 def _meta(meta: Mapping[str, Any]) -> Meta:
     stream = _text(meta["stream"])
     return Meta(
         # A canary of recentchange may have nothing in `meta` but stream, domain and time.
         event_id=_text(meta["id"]) if meta.get("domain") != "canary" else _text(meta.get("id", "")),
         stream=stream,
-        domain=_text(meta["domain"]),
+        # Predictions were recorded without one.
+        domain=_text(meta["domain"] if stream not in PREDICTIONS else meta.get("domain", "")),
         at_ms=milliseconds(_text(meta["dt"])),
         topic=_text(meta.get("topic", stream)),
         partition=_int(meta.get("partition", 0)),
@@ -337,6 +385,20 @@ def _recent_change(doc: Mapping[str, Any], meta: Meta) -> RecentChange:
         rev_id=_optional_int(revision.get("new")),
         log_type=_optional_text(doc.get("log_type")),
         log_action=_optional_text(doc.get("log_action")),
+        patrolled=_optional_bool(doc.get("patrolled")),
+    )
+
+
+def _prediction(doc: Mapping[str, Any], meta: Meta) -> Prediction:
+    found = doc["predicted_classification"]
+    return Prediction(
+        meta=meta,
+        wiki=_text(doc["wiki_id"]),
+        page_id=_int(doc["page"]["page_id"]),
+        rev_id=_int(doc["revision"]["rev_id"]),
+        model=_text(found["model_name"]),
+        model_version=_text(found["model_version"]),
+        probabilities={_text(label): float(share) for label, share in found["probabilities"].items()},
     )
 
 
@@ -345,12 +407,13 @@ def _editor(doc: Mapping[str, Any] | None) -> Editor | None:
     if not doc:
         return None
     return Editor(
-        user_text=_text(doc["user_text"]),
+        user_text=_text(doc["user_text"]) if "key" not in doc else "",
         user_id=_optional_int(doc.get("user_id")),
         is_bot=_bool(doc.get("is_bot", False)),
         is_temp=_bool(doc.get("is_temp", False)),
         groups=tuple(_text(group) for group in doc.get("groups") or ()),
         edit_count=_optional_int(doc.get("edit_count")),
+        key=_text(doc.get("key", "")),
     )
 
 
@@ -396,6 +459,10 @@ def _int(value: object) -> int:
 
 def _optional_int(value: object) -> int | None:
     return None if value is None else _int(value)
+
+
+def _optional_bool(value: object) -> bool | None:
+    return None if value is None else _bool(value)
 
 
 def _bool(value: object) -> bool:

@@ -1,7 +1,10 @@
 """The records of `sluice.source.v1` that are not events: ticks carry time and cursor, control records carry policies.
 
-Every record there has a header `kind` (`event`, `tick` or `control`). The value of an event is the message of the
-source, bytes unchanged, so that its header is the only place where we may add something.
+Every record there has a header `kind` (`event`, `tick`, `control`, `skeleton` or `erasure`). The value of an event is
+the message of the source, bytes unchanged, so that its header is the only place where we may add something.
+
+A skeleton is what is left of an event that was erased, under the event's key; its header `place` says where the event
+was (offset and broker time), and readers of the log pass over it: they met the event. An erasure is the proof of one.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ import orjson
 KIND_EVENT = b"event"
 KIND_TICK = b"tick"
 KIND_CONTROL = b"control"
+KIND_SKELETON = b"skeleton"
+KIND_ERASURE = b"erasure"
 
 
 class InvalidRecord(ValueError):
@@ -27,13 +32,15 @@ class Position:
     """How far one upstream topic is in the log.
 
     `next_offset`: the first offset that is not in the log; -1 where no offset is known, then everything from `at_ms`
-    on is to be read again. `at_ms`: event time of the last message that is in the log.
+    on is to be read again. `at_ms`: event time of the last message that is in the log. `last_id`: the id of the event
+    at `next_offset - 1`, by which the same offset of another cluster is told apart; "" where it is not known.
     """
 
     topic: str
     partition: int
     next_offset: int
     at_ms: int
+    last_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +70,13 @@ def encode_tick(tick: Tick) -> bytes:
         {
             "control_offset": tick.control_offset,
             "cursor": [
-                {"at_ms": p.at_ms, "next_offset": p.next_offset, "partition": p.partition, "topic": p.topic}
+                {
+                    "at_ms": p.at_ms,
+                    "last_id": p.last_id,
+                    "next_offset": p.next_offset,
+                    "partition": p.partition,
+                    "topic": p.topic,
+                }
                 for p in sorted(tick.cursor, key=lambda p: (p.topic, p.partition))
             ],
             "heard_ms": dict(tick.heard_ms),
@@ -87,6 +100,7 @@ def decode_tick(payload: bytes) -> Tick:
                     partition=int(p["partition"]),
                     next_offset=int(p["next_offset"]),
                     at_ms=int(p["at_ms"]),
+                    last_id=str(p.get("last_id", "")),
                 )
                 for p in doc["cursor"]
             ),

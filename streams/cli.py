@@ -13,15 +13,25 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 from processors.oracle_ledger import InvalidLedger
+from schemas.control import encode_endpoint
 from schemas.decision import encode_decision
+from schemas.event import rfc3339
 from schemas.reasons import Step
 from streams import cluster, logs, metrics, run
 from streams.broker import Broker, run_foreground
-from streams.capture import InvalidCapture, capture, read_capture, replay
+from streams.capture import InvalidCapture, capture, manifest_path, read_capture, replay
+from streams.clock import now_ms
 from streams.cluster import ClusterRefused
+from streams.content_api import Trouble
+from streams.content_source import UnknownSite
+from streams.endpoints import Choice
 from streams.jars import BrokerError
+from streams.kafka import Out, send_all
+from streams.offered import offered_streams
+from streams.reconcile import reconcile
 from streams.score import run_score
-from streams.settings import InvalidSetting, Settings, cache_folder, state_folder
+from streams.settings import InvalidSetting, Settings, cache_folder, since_ms, state_folder
+from streams.topics import Topics
 
 STEP_HELP = {
     Step.SOURCE: "hear the source and write the log",
@@ -30,6 +40,7 @@ STEP_HELP = {
     Step.GATE: "decide what is released, withheld and retracted",
     Step.PUBLISH: "write the topics that partners read",
 }
+SINCE_HELP = "where a first start begins: a time (RFC 3339), 90m, 6h, 7d or earliest (default: now)"
 DEFAULT_BROKER_PORT = 9092
 
 
@@ -83,13 +94,26 @@ def _parser() -> argparse.ArgumentParser:
 
     command = _command(commands, "run", _run, "the whole line against the live source, with its own broker")
     command.add_argument("--wikis", help="wikis to keep, as enwiki,dewiki; default: SLUICE_WIKIS or all")
-    command.add_argument("--since", help="where a first start begins (RFC 3339)")
+    command.add_argument("--since", help=SINCE_HELP)
 
     for step, text in STEP_HELP.items():
         command = _command(commands, step, _step, f"one step: {text}")
         command.set_defaults(step=step)
         if step is Step.SOURCE:
             command.add_argument("--wikis", help="wikis to keep, as enwiki,dewiki")
+            command.add_argument("--since", help=SINCE_HELP)
+
+    command = _command(commands, "streams", _streams, "list the streams that the source offers, and which are followed")
+
+    command = _command(commands, "endpoint", _endpoint, "choose which endpoint of the source a running source asks")
+    command.add_argument("choice", choices=list(Choice), help="auto: the fallback only while the primary is silent")
+
+    command = _command(commands, "reconcile", _reconcile, "find what the source never sent, and put it into the log")
+    command.add_argument(
+        "--wikis", required=True, help="enwiki,dewiki=de.wikipedia.org; a domain where the log has none"
+    )
+    command.add_argument("--since", default="3h", help="from then on: a time (RFC 3339), 90m, 6h or 7d (default: 3h)")
+    command.add_argument("--list", action="store_true", help="only list what is missing")
 
     command = _command(commands, "broker", _broker, "a real Apache Kafka, one node, nothing to install")
     command.add_argument("--folder", type=Path, help="its data (default: SLUICE_STATE/broker)")
@@ -182,6 +206,41 @@ def _step(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     return run.run_until_signal(_narrowed(arguments, Settings.from_env(env)), [arguments.step])
 
 
+def _streams(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings = Settings.from_env(env)
+    offered = asyncio.run(offered_streams(settings))
+    for stream in sorted({*offered, *settings.streams}):
+        followed = "followed" if stream in settings.streams else ""
+        print(f"{stream:<64} {followed if stream in offered else f'{followed}, but not offered'}".rstrip())
+    return run.OK if set(settings.streams) <= set(offered) else run.FAILED
+
+
+def _endpoint(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings = Settings.from_env(env)
+    if arguments.choice == Choice.FALLBACK and not settings.source_fallback:
+        raise InvalidSetting("SLUICE_SOURCE_FALLBACK is not set: there is no other endpoint")
+    record = Out(topic=Topics(settings).control, key=b"endpoint", value=encode_endpoint(arguments.choice), partition=0)
+    asyncio.run(send_all(settings, [record]))
+    print(f"told the source: {arguments.choice}", file=sys.stderr)
+    return run.OK
+
+
+def _reconcile(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings = Settings.from_env(env)
+    begin_ms = since_ms(settings.with_(since=arguments.since), now_ms())
+    wikis = dict(part.strip().partition("=")[::2] for part in arguments.wikis.split(",") if part.strip())
+    try:
+        reports = asyncio.run(reconcile(settings, wikis, begin_ms, now_ms(), inject=not arguments.list))
+    except (Trouble, UnknownSite, LookupError, KafkaError) as exc:
+        print(f"sluice: {exc}", file=sys.stderr)
+        return run.FAILED
+    for report in reports:
+        for change in report.missing:
+            print(f"{change.wiki} {change.rev_id} {rfc3339(change.at_ms)} page {change.page_id}")
+        print(f"{report.wiki}: {len(report.missing)} of {report.listed} revisions are missing", file=sys.stderr)
+    return run.OK
+
+
 def _narrowed(arguments: argparse.Namespace, settings: Settings) -> Settings:
     if getattr(arguments, "wikis", None):
         settings = settings.with_(wikis=tuple(part.strip() for part in arguments.wikis.split(",") if part.strip()))
@@ -196,8 +255,6 @@ def _broker(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _topics(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
-    from streams.topics import Topics
-
     settings = Settings.from_env(env)
     if arguments.action == "list":
         for topic in Topics(settings).table():
@@ -214,7 +271,7 @@ def _topics(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 def _capture(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     count = asyncio.run(capture(Settings.from_env(env), arguments.output))
-    print(f"{count} records → {arguments.output}", file=sys.stderr)
+    print(f"{count} records → {arguments.output}, {manifest_path(arguments.output).name}", file=sys.stderr)
     return run.OK
 
 

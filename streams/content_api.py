@@ -9,9 +9,10 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
+import orjson
 
 from processors.answers import THROTTLING, Answers, ApiError, NotAnAnswer, judge_page, read_answers
 from processors.batcher import Site
@@ -123,6 +124,24 @@ class ContentApi:
         _refuse(status, headers, final=PAGE_ANSWERS.keys())
         answer = PAGE_ANSWERS[status]
         return Html(answer=answer) if answer is not Answer.TEXT else judge_page(body, rev_id)
+
+    async def query(self, site: Site, params: Mapping[str, str]) -> Mapping[str, Any]:
+        """One request with `action=query`; the document as it came. Raises `Trouble` and `UnknownSite`."""
+        whole = {"action": "query", "format": "json", "formatversion": "2", "maxlag": "5"} | dict(params)
+        status, headers, body = await self._get(0, self.url(site), whole)
+        after = retry_after(headers.get("Retry-After"), time.time())
+        if status != 200:
+            outcome = "throttled" if status == 429 else "failed"
+            raise Trouble(outcome, f"HTTP {status}", retry_after_seconds=after)
+        try:
+            doc = orjson.loads(body)
+            error = doc.get("error")
+        except (orjson.JSONDecodeError, AttributeError) as exc:
+            raise Trouble("not_json", repr(exc)[:300], retry_after_seconds=after) from exc
+        if error is not None:
+            outcome = "throttled" if error.get("code") in THROTTLING else "failed"
+            raise Trouble(outcome, str(error)[:300], retry_after_seconds=after)
+        return dict(doc)
 
     async def _get(self, source: int, url: str, params: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and, of a 200 only, the body."""

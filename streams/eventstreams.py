@@ -51,7 +51,7 @@ class Faults:
 
     refusals: each answers one request. close_after, tear_after: events that a connection gets before it ends; a torn
     one ends within the next event, with a reset. max_connections: one more is answered 429. needs_contact: a User-Agent
-    without one is answered 403.
+    without one is answered 403. withheld: (wiki, revision) whose page_change is never served.
     """
 
     refusals: deque[Refusal] = field(default_factory=deque)
@@ -59,6 +59,7 @@ class Faults:
     tear_after: int | None = None
     max_connections: int | None = None
     needs_contact: bool = False
+    withheld: set[tuple[str, int]] = field(default_factory=set)
 
 
 class SimulatedSource:
@@ -143,6 +144,8 @@ class SimulatedSource:
         Kafka is `meta.dt`.
         """
         offset = self.log.size(topic)
+        if "page_change_kind" in event and (event["wiki_id"], event["revision"]["rev_id"]) in self.faults.withheld:
+            return offset
         meta = dict(event["meta"]) | {"topic": topic, "partition": 0, "offset": offset}
         if "page" in event:
             meta["key"] = {"wiki_id": event["wiki_id"], "page_id": event["page"]["page_id"]}

@@ -110,6 +110,17 @@ async def send(sender: AIOKafkaProducer, out: Out, limits: Mapping[str, int]) ->
     return future
 
 
+async def send_all(settings: Settings, outs: Sequence[Out]) -> None:
+    """Write records with a producer of their own, in order per partition; returns when the broker has them."""
+    sender = producer(settings)
+    try:
+        await sender.start()
+        for future in [await send(sender, out, {}) for out in outs]:
+            await future
+    finally:
+        await close_producer(sender)
+
+
 async def close_producer(sender: AIOKafkaProducer, *, seconds: float = 2.0) -> None:
     """Stop a producer, and do not wait longer than that for what it still has to send: it may never go out.
 

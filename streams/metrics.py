@@ -9,20 +9,21 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 
 from processors.pace import BreakerState
 from schemas.enriched import ContentAbsent
-from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
+from schemas.event import READABLE
 from schemas.reasons import Answer, Bar, SetAside, State, Step
 
 REGISTRY = CollectorRegistry(auto_describe=True)
-STREAMS = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, RECENT_CHANGE)
+STREAMS = tuple(READABLE)
 
 RECORDS = Counter(
     "sluice_records_total",
-    "Records a step took in (in), wrote (out), knew already (repeat), dropped as canary or as outside SLUICE_WIKIS. "
+    "Records a step took in (in), wrote (out), knew already (repeat), dropped as canary, as outside SLUICE_WIKIS or as "
+    "a recent change that nothing needs; of what it wrote, what the source never sent (reconciled). "
     "Worry when `in` stands still while the source is not silent.",
     labelnames=("step", "outcome"),
     registry=REGISTRY,
 )
-OUTCOMES = ("in", "out", "repeat", "canary", "other_wiki")
+OUTCOMES = ("in", "out", "repeat", "canary", "other_wiki", "not_needed", "reconciled")
 
 DEAD_LETTERS = Counter(
     "sluice_dead_letters_total",
@@ -64,7 +65,38 @@ RECONNECTS = Counter(
     labelnames=("reason",),
     registry=REGISTRY,
 )
-RECONNECT_REASONS = ("end", "cut", "idle", "refused", "garbage", "error_event", "age", "rewind")
+RECONNECT_REASONS = (
+    "end", "cut", "idle", "refused", "garbage", "error_event", "age", "rewind", "switch", "not_offered",
+)  # fmt: skip
+SOURCE_CIRCUIT = Gauge(
+    "sluice_source_circuit",
+    "State of the circuit to each endpoint of the source: 1 for the state it is in. Worry when the one that is asked "
+    "is open: nothing comes.",
+    labelnames=("endpoint", "state"),
+    registry=REGISTRY,
+)
+CIRCUIT_STATES = ("closed", "half_open", "open")
+SOURCE_ENDPOINT = Gauge(
+    "sluice_source_endpoint",
+    "The endpoint of the source that is asked: 1. Worry when it is the fallback for more than an hour.",
+    labelnames=("endpoint",),
+    registry=REGISTRY,
+)
+ENDPOINTS = ("primary", "fallback")
+ERASED = Counter(
+    "sluice_erased_total",
+    "What was written to erase what was hidden: skeletons in the log, tombstones on content, proofs. A proof for each "
+    "hiding; worry when hidings come and proofs do not.",
+    labelnames=("what",),
+    registry=REGISTRY,
+)
+ERASED_BY = ("skeleton", "tombstone", "proof")
+SCHEMA_DRIFT = Counter(
+    "sluice_schema_drift_total",
+    "Events with a newer minor version of their schema than we know; they are read all the same. Look at what is new.",
+    labelnames=("stream",),
+    registry=REGISTRY,
+)
 
 PARSERS_LOST = Counter(
     "sluice_parsers_lost_total",
@@ -163,6 +195,13 @@ def initialise() -> None:
         RECONNECTS.labels(ending)
     for stream in STREAMS:
         HEARD_UNTIL.labels(stream)
+        SCHEMA_DRIFT.labels(stream)
+    for what in ERASED_BY:
+        ERASED.labels(what)
+    for endpoint in ENDPOINTS:
+        SOURCE_ENDPOINT.labels(endpoint)
+        for circuit in CIRCUIT_STATES:
+            SOURCE_CIRCUIT.labels(endpoint, circuit)
 
 
 def serve(host: str, port: int) -> None:

@@ -7,12 +7,24 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from schemas.event import (
+    PAGE_CHANGE,
+    READABLE,
+    RECENT_CHANGE,
+    RISK_STREAMS,
+    TAGS_CHANGE,
+    VISIBILITY_CHANGE,
+    milliseconds,
+)
 from schemas.log import Policies, Policy
 
 DEFAULT_SOURCE = "https://stream.wikimedia.org"
 DEFAULT_CONTENT = "https://{domain}/w/api.php"
 FORMS = ("wikitext", "html", "both")
 DEFAULT_KAFKA = "127.0.0.1:9092"
+UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+# Every hold > 0 needs these; a source without one of them is none.
+REQUIRED_STREAMS = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE)
 
 
 class InvalidSetting(ValueError):
@@ -32,6 +44,12 @@ class Settings:
     partitions: int = _about("partitions of every per-page topic, for life", 12)
     replication: int = _about("replication factor of the topics", 1)
     source: str = _about("base URL of an EventStreams server", DEFAULT_SOURCE)
+    source_fallback: str = _about("base URL of a second EventStreams server; empty = none", "")
+    streams: tuple[str, ...] = _about(
+        "streams to follow, comma-separated; page_change, tags and visibility must be among them",
+        (*REQUIRED_STREAMS, RECENT_CHANGE, *RISK_STREAMS),
+    )
+    recentchange: str = _about("which recent changes to keep: needed (log actions, patrolled edits) or all", "needed")
     content: str = _about("template of a wiki's action API; {domain} and {wiki} are filled in", DEFAULT_CONTENT)
     content_fallback: str = _about("the same of a second source, asked while the first one fails; empty = none", "")
     content_form: tuple[str, ...] = _about(
@@ -39,7 +57,7 @@ class Settings:
     )
     contact: str = _about("URL or mail address for the User-Agent; the live site refuses requests without", "")
     wikis: tuple[str, ...] = _about("wikis to keep, comma-separated (enwiki,dewiki); empty = all", ())
-    since: str = _about("where a first start begins (RFC 3339); empty = now", "")
+    since: str = _about("where a first start begins: a time (RFC 3339), 90m, 6h, 7d or earliest; empty = now", "")
     policies: tuple[Policy, ...] = _about(
         "policies as name=hold in seconds, comma-separated; hold 0 is live",
         (
@@ -57,6 +75,7 @@ class Settings:
     linger_seconds: float = _about("how long fetch gathers a wiki's revisions into one request; a hold hides it", 20.0)
     live_wikis: tuple[str, ...] = _about("wikis that are served live: theirs are gathered for less long", ())
     live_linger_seconds: float = _about("how long those are gathered", 1.0)
+    erase_seconds: float = _about("how often the source looks for what was hidden, to erase it from the log", 60.0)
     requests_per_minute: float = _about("content API requests of the whole deployment", 200.0)
     replica_lag_seconds: float = _about("age below which an unknown revision may still arrive at the API", 60.0)
     give_up_seconds: float = _about("how long fetch asks for one revision before it says unavailable", 900.0)
@@ -88,6 +107,12 @@ class Settings:
         """Raises `InvalidSetting` where one value makes no sense."""
         if self.assign not in {"group", "all"}:
             raise InvalidSetting(f"SLUICE_ASSIGN={self.assign!r}: it is 'group' or 'all'")
+        if self.recentchange not in {"needed", "all"}:
+            raise InvalidSetting(f"SLUICE_RECENTCHANGE={self.recentchange!r}: it is 'needed' or 'all'")
+        if missing := [stream for stream in REQUIRED_STREAMS if stream not in self.streams]:
+            raise InvalidSetting(f"SLUICE_STREAMS lacks {', '.join(missing)}: no hold can do without")
+        if unknown := [stream for stream in self.streams if stream not in READABLE]:
+            raise InvalidSetting(f"SLUICE_STREAMS: we cannot read {', '.join(unknown)}; we read {', '.join(READABLE)}")
         if not 1 <= self.partitions <= 1000:
             raise InvalidSetting(f"SLUICE_PARTITIONS={self.partitions}: 1 to 1000")
         if not 1 <= self.parse_workers <= 256:
@@ -164,3 +189,19 @@ def _policy(part: str) -> Policy:
     if not 0 <= seconds <= 90 * 86_400:
         raise ValueError(f"{part!r}: a hold is from 0 s to 90 days")
     return Policy(name=name, hold_seconds=seconds)
+
+
+def since_ms(settings: Settings, now_ms: int) -> int:
+    """Where a first start begins, in Unix milliseconds. Raises `InvalidSetting`."""
+    text = settings.since
+    if not text:
+        return now_ms
+    if text == "earliest":
+        return 0
+    number, unit = text[:-1], text[-1:]
+    if unit in UNITS_MS and number.isascii() and number.isdigit():
+        return max(0, now_ms - int(number) * UNITS_MS[unit])
+    try:
+        return milliseconds(text)
+    except ValueError as exc:
+        raise InvalidSetting(f"SLUICE_SINCE={text!r}: a time (RFC 3339), 90m, 6h, 7d or earliest; {exc}") from exc

@@ -1,11 +1,12 @@
 """The source step: exactly the events that the source still holds, in order per page, none twice, and time as ticks.
 
 About once a tick one transaction: control records, the events that came, letters about messages that nobody can read,
-and last a tick on every partition, which has the cursor in it. So events and cursor are committed together or not at
-all, and a restart resumes from the last tick (see `streams.source_log`). Order in every partition of a transaction:
-control records, events, tick.
+what erases what was hidden (see `streams.erase`), and last a tick on every partition, which has the cursor in it. So
+events and cursor are committed together or not at all, and a restart resumes from the last tick (see
+`streams.source_log`). Order in every partition of a transaction: control records, events, skeletons, tick.
 
-Headers of a record: `kind` (event, tick, control); an event also has `stream` and `at_ms`, its event time.
+Headers of a record: `kind` (event, tick, control); an event also has `stream` and `at_ms`, its event time, and
+`reconciled` if the source never sent it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,19 +25,25 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from processors.cursor import Cursor
 from processors.heard import Heard, Limits
 from processors.route import Seen, route
+from schemas.control import ENDPOINT, RECONCILED, control_kind, decode_endpoint, decode_reconciled
 from schemas.deadletter import DeadLetter
-from schemas.event import InvalidEvent, milliseconds
-from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Tick, encode_policies, encode_tick
-from schemas.reasons import Step
-from streams import metrics
+from schemas.event import Event, InvalidEvent, decode_event
+from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, InvalidRecord, Tick, encode_policies, encode_tick
+from schemas.reasons import SetAside, Step
+from streams import erase, metrics
+from streams.clock import Steps, now_ms
+from streams.endpoints import Choice, Endpoints
+from streams.erase import Eraser, Erasure
+from streams.failpoints import failpoint
 from streams.inbox import Closed, Inbox, Item, Message, Named, Opened
 from streams.kafka import Out, letter_out, quiet_client_logs
-from streams.settings import InvalidSetting, Settings
+from streams.settings import Settings, since_ms
 from streams.source_log import Found, SourceLog
-from streams.sse import Subscription, check_source, now_ms
+from streams.sse import Subscription, check_source
 from streams.topics import Topics
 
-KNOWN_IDS = 100_000
+# Per stream: minutes at the peak rate of recent changes. What a rewind brings again are the last two of each topic.
+KNOWN_IDS = 30_000
 # A second instance fences us once by being started; if it does so again after we came back, it is there to stay.
 FENCED_AGAIN_SECONDS = 30.0
 RETRY_SECONDS = 1.0
@@ -56,7 +63,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     The topics must exist. Raises `InvalidSetting` before anything is asked of anybody, and `Fenced`.
     """
     check_source(settings)
-    _since_ms(settings)
+    since_ms(settings, now_ms())
     quiet_client_logs()
     work = asyncio.create_task(_keep_writing(settings, stop))
     stopped = asyncio.create_task(stop.wait())
@@ -82,7 +89,8 @@ async def _keep_writing(settings: Settings, stop: asyncio.Event) -> None:
                 await _Writing(settings, writer).run(stop)
             finally:
                 await writer.close()
-        except KafkaError as exc:
+        except (KafkaError, AssertionError) as exc:
+            # The client asserts where a transaction that timed out is used again.
             fenced = isinstance(exc, ProducerFenced | InvalidProducerEpoch)
             if fenced and rebuilt and time.monotonic() - began < FENCED_AGAIN_SECONDS:
                 raise Fenced("a newer instance of the source writes the log") from exc
@@ -100,43 +108,87 @@ class _Writing:
         self._settings = settings
         self._writer = writer
         self._inbox = Inbox()
+        self._endpoints = Endpoints(settings)
         self._batches = Batches(settings, writer.found, now_ms())
+        self._eraser = Eraser(settings)
+        self._erasure: tuple[Erasure, asyncio.Future[None]] | None = None
+        self._steps = Steps()
         self._read_ms = now_ms()
+        if writer.found.endpoint:
+            self._choose(writer.found.endpoint)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Returns when `stop` is set and all that had come by then is committed."""
         tick = self._writer.found.tick
-        begin_ms = _since_ms(self._settings) or now_ms()
-        subscription = Subscription(self._settings, Cursor(tick.cursor if tick else ()), begin_ms=begin_ms)
+        begin_ms = since_ms(self._settings, now_ms())
+        if tick is not None and self._settings.since:
+            log.info("the log goes on where it ends; since=%s is for a first start", self._settings.since)
+        subscription = Subscription(
+            self._settings, Cursor(tick.cursor if tick else ()), begin_ms=begin_ms, endpoints=self._endpoints
+        )
         reader = asyncio.create_task(subscription.follow(self._inbox.put))
         stopped = asyncio.create_task(stop.wait())
-        for task in (reader, stopped):
+        eraser = asyncio.create_task(self._eraser.follow(self._write))
+        tasks = (reader, stopped, eraser)
+        for task in tasks:
             task.add_done_callback(self._inbox.wake)
         try:
-            while not reader.done() and not stop.is_set():
+            while not reader.done() and not eraser.done() and not stop.is_set():
                 due = time.monotonic() + self._settings.tick_seconds
                 await self._transact()
                 await self._inbox.wait(due - time.monotonic())
-            if reader.done():
-                reader.result()
+            for task in (reader, eraser):
+                if task.done():
+                    task.result()
             reader.cancel()
             await asyncio.wait({reader})
             await self._transact()
         finally:
-            for task in (reader, stopped):
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait({reader, stopped})
+            await asyncio.wait(tasks)
+
+    async def _write(self, erasure: Erasure) -> None:
+        """Have it committed with the next transaction."""
+        done = asyncio.get_running_loop().create_future()
+        self._erasure = (erasure, done)
+        await done
 
     async def _transact(self) -> None:
         began = time.monotonic()
         control = await self._writer.control()
         # Silence is believed up to the last time we looked: what came since may still be on the wire.
         read_ms, self._read_ms = self._read_ms, now_ms()
+        if self._steps.stepped():
+            log.warning("the clock was set; streams are heard by their own messages until they are caught up again")
+            self._batches.stepped(now_ms())
+        for record in control:
+            if record.value is not None and control_kind(record.value) == ENDPOINT:
+                self._told(record.value)
         items, all_read = self._inbox.take()
-        outs = self._batches.outs(items, control, read_ms=read_ms, all_read=all_read)
-        await self._writer.commit(outs)
+        erasure, done = self._erasure if self._erasure is not None else (None, None)
+        outs = self._batches.outs(items, control, erasure.outs if erasure else (), read_ms=read_ms, all_read=all_read)
+        await self._writer.commit(outs, offsets=erasure.offsets if erasure else None, group=self._eraser.group)
+        if erasure is not None and done is not None:
+            self._erasure = None
+            erase.count(erasure)
+            failpoint("erase.committed")
+            if not done.cancelled():
+                done.set_result(None)
         metrics.STEP_SECONDS.labels(Step.SOURCE).observe(time.monotonic() - began)
         self._batches.count(now_ms())
+
+    def _told(self, value: bytes) -> None:
+        try:
+            self._choose(decode_endpoint(value))
+        except InvalidRecord as exc:
+            log.warning("a control record is no choice of an endpoint: %s", exc)
+
+    def _choose(self, choice: str) -> None:
+        if choice in list(Choice) and self._endpoints.choose(Choice(choice)):
+            log.info("endpoint %s, as told: %s", choice, self._endpoints.url)
+        else:
+            log.warning("told to ask endpoint %r, which is not configured; nothing changes", choice)
 
 
 class Batches:
@@ -145,6 +197,7 @@ class Batches:
     def __init__(self, settings: Settings, found: Found, at_ms: int) -> None:
         self._settings = settings
         self._topics = Topics(settings)
+        self._all_changes = settings.recentchange == "all"
         bounds = Limits(
             quiet_ms=round(settings.quiet_seconds * 1000),
             caught_up_ms=round(settings.caught_up_seconds * 1000),
@@ -154,22 +207,38 @@ class Batches:
         self._tick = tick
         self._cursor = Cursor(tick.cursor)
         self._heard = Heard.restored(bounds, tick, at_ms)
-        self._seen = Seen(KNOWN_IDS, found.event_ids)
+        self._seen: defaultdict[str, Seen] = defaultdict(lambda: Seen(KNOWN_IDS))
+        self._seen |= {stream: Seen(KNOWN_IDS, ids) for stream, ids in found.event_ids.items()}
+        self._letters_seen = Seen(KNOWN_IDS, found.letters)
         self._newest_ms = max((position.at_ms for position in tick.cursor), default=0)
         self._outcomes: Counter[str] = Counter()
         self._letters: Counter[str] = Counter()
+        self._drifted: Counter[str] = Counter()
 
-    def outs(self, items: Sequence[Item], control: Sequence[Any], *, read_ms: int, all_read: bool) -> list[Out]:
-        """The records of one transaction, in order. control: records of `sluice.control.v1`. Times: see `Heard`."""
+    def stepped(self, at_ms: int) -> None:
+        """The clock was set, to `at_ms`."""
+        self._heard.stepped(at_ms)
+
+    def outs(
+        self,
+        items: Sequence[Item],
+        control: Sequence[Any],
+        more: Sequence[Out] = (),
+        *,
+        read_ms: int,
+        all_read: bool,
+    ) -> list[Out]:
+        """The records of one transaction, in order. control: records of `sluice.control.v1`. more: written before the
+        tick. Times: see `Heard`.
+        """
         number = self._tick.number + 1
         outs = [*self._rules(number)]
         for record in control:
-            if record.value is None:
-                continue
-            key = b"control:%d:%b" % (record.offset, record.key or b"")
-            outs += self._everywhere(KIND_CONTROL, key, record.value)
+            if record.value is not None:
+                outs += self._told(record)
         for item in items:
             outs += self._item(item)
+        outs += more
         self._tick = Tick(
             number=number,
             heard_ms=self._heard.until(read_ms, all_read=all_read),
@@ -186,8 +255,10 @@ class Batches:
             metrics.RECORDS.labels(Step.SOURCE, outcome).inc(number)
         for reason, number in self._letters.items():
             metrics.DEAD_LETTERS.labels(Step.SOURCE, reason).inc(number)
-        self._outcomes.clear()
-        self._letters.clear()
+        for stream, number in self._drifted.items():
+            metrics.SCHEMA_DRIFT.labels(stream).inc(number)
+        for counter in (self._outcomes, self._letters, self._drifted):
+            counter.clear()
         for stream, heard_ms in self._tick.heard_ms.items():
             if stream in metrics.STREAMS:
                 metrics.HEARD_UNTIL.labels(stream).set(heard_ms / 1000)
@@ -204,6 +275,24 @@ class Batches:
             key = f"control:policies:{digest}:{number}".encode()
             yield from self._everywhere(KIND_CONTROL, key, encode_policies(self._settings.rules))
 
+    def _told(self, record: Any) -> list[Out]:
+        """One record of `sluice.control.v1`."""
+        kind = control_kind(record.value)
+        if kind == ENDPOINT:
+            return []
+        if kind != RECONCILED:
+            return self._everywhere(KIND_CONTROL, b"control:%d:%b" % (record.offset, record.key or b""), record.value)
+        try:
+            data = decode_reconciled(record.value).event
+            outs = list(self._event(decode_event(data), data, [("reconciled", b"1")]))
+            self._outcomes["reconciled"] += bool(outs)
+            return outs
+        except InvalidRecord as exc:
+            problem = InvalidEvent(SetAside.WRONG_RECORD, str(exc))
+        except InvalidEvent as exc:
+            problem = exc
+        return list(self._letter(record.value, problem))
+
     def _item(self, item: Item) -> Iterator[Out]:
         if isinstance(item, Message):
             yield from self._message(item)
@@ -214,7 +303,7 @@ class Batches:
             for topic in item.topics:
                 self._heard.name(topic)
         elif isinstance(item, Closed):
-            self._heard.closed()
+            self._heard.closed(planned=item.reason == "age")
             if item.reason == "rewind":
                 self._cursor.forget_offsets()
 
@@ -223,26 +312,34 @@ class Batches:
         if message.meta is not None:
             self._cursor.move(message.meta, message.at_ms)
         if isinstance(message.read, InvalidEvent):
-            yield from self._letter(message.data, message.read)
+            yield from self._letter(message.data, message.read, message.meta.event_id if message.meta else "")
             return
         meta = message.read.meta
         # Of what we drop and of what we know already, too: it shows that the topic speaks.
         self._heard.message(meta.topic, meta.at_ms, message.at_ms)
-        to = route(message.read, self._settings.wikis, self._settings.partitions)
+        if meta.drifts:
+            self._drifted[meta.stream] += 1
+        for out in self._event(message.read, message.data):
+            self._newest_ms = max(self._newest_ms, min(meta.at_ms, message.at_ms))
+            yield out
+
+    def _event(self, event: Event, data: bytes, marks: Sequence[tuple[str, bytes]] = ()) -> Iterator[Out]:
+        meta = event.meta
+        to = route(event, self._settings.wikis, self._settings.partitions, all_changes=self._all_changes)
         if isinstance(to, str):
             self._outcomes[to] += 1
-        elif not self._seen.add(meta.event_id):
+        elif not self._seen[meta.stream].add(meta.event_id):
             self._outcomes["repeat"] += 1
         else:
             self._outcomes["out"] += 1
-            self._newest_ms = max(self._newest_ms, min(meta.at_ms, message.at_ms))
-            headers = [("kind", KIND_EVENT), ("stream", meta.stream.encode()), ("at_ms", b"%d" % meta.at_ms)]
+            headers = [("kind", KIND_EVENT), ("stream", meta.stream.encode()), ("at_ms", b"%d" % meta.at_ms), *marks]
             for partition in to.partitions:
-                yield self._out(partition, to.key, message.data, headers)
+                yield self._out(partition, to.key, data, headers)
 
-    def _letter(self, data: bytes, problem: InvalidEvent) -> Iterator[Out]:
+    def _letter(self, data: bytes, problem: InvalidEvent, event_id: str = "") -> Iterator[Out]:
         origin = f"sse:{hashlib.sha256(data).hexdigest()}"
-        if not self._seen.add(origin):
+        # Another cluster gives the same message another offset, and so other bytes.
+        if not self._letters_seen.add(event_id or origin):
             self._outcomes["repeat"] += 1
             return
         self._letters[problem.reason] += 1
@@ -259,13 +356,3 @@ class Batches:
 
 def _digest(settings: Settings) -> str:
     return hashlib.sha256(encode_policies(settings.rules)).hexdigest()[:16]
-
-
-def _since_ms(settings: Settings) -> int | None:
-    """Raises `InvalidSetting`."""
-    if not settings.since:
-        return None
-    try:
-        return milliseconds(settings.since)
-    except ValueError as exc:
-        raise InvalidSetting(f"SLUICE_SINCE={settings.since!r}: {exc}") from exc

@@ -17,16 +17,22 @@ from typing import Any, Self
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from processors.route import event_id_of_key
-from schemas.log import KIND_EVENT, KIND_TICK, Tick, decode_tick
+from processors.cursor import REWIND_MS
+from processors.route import event_id_of_key, lenient_meta
+from schemas.control import ENDPOINT, control_kind, decode_endpoint
+from schemas.log import KIND_EVENT, KIND_SKELETON, KIND_TICK, InvalidRecord, Tick, decode_tick
 from schemas.reasons import Step
 from streams.failpoints import failpoint
-from streams.kafka import Out, check_size, consumer, header, producer, read_partition, send
+from streams.kafka import Out, check_size, consumer, header, producer
 from streams.settings import Settings
 from streams.topics import Topics, limits
 
-# A rewind covers a minute; this is several, of every partition.
+# The log is read back in pieces of this many records, until it covers what a rewind brings again and as much on top,
+# since producers' clocks differ; and no further than this, per partition.
 TAIL_RECORDS = 2000
+MAX_TAIL_RECORDS = 20_000
+OVERLAP_MS = 2 * REWIND_MS
+LETTERS = 500
 CLOSE_SECONDS = 1.0
 
 log = logging.getLogger("sluice.source")
@@ -34,10 +40,14 @@ log = logging.getLogger("sluice.source")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """tick: the last one that was committed. event_ids: those in the tail of the log, oldest first per partition."""
+    """tick: the last one that was committed. event_ids: stream → those in the tail of the log, oldest first per
+    partition. letters: event ids, else origins, of the newest dead letters. endpoint: a person's last choice, or "".
+    """
 
     tick: Tick | None
-    event_ids: Sequence[str]
+    event_ids: Mapping[str, Sequence[str]]
+    letters: Sequence[str] = ()
+    endpoint: str = ""
 
 
 class SourceLog:
@@ -49,7 +59,7 @@ class SourceLog:
         self._producer: AIOKafkaProducer = producer(settings, transactional_id=topics.group(Step.SOURCE))
         self._control: AIOKafkaConsumer = consumer(settings)
         self._control_partition = TopicPartition(topics.control, 0)
-        self.found = Found(tick=None, event_ids=())
+        self.found = Found(tick=None, event_ids={})
 
     @classmethod
     async def open(cls, settings: Settings) -> Self:
@@ -74,24 +84,48 @@ class SourceLog:
         batch = await self._control.getmany(self._control_partition, timeout_ms=0)
         return list(batch.get(self._control_partition, ()))
 
-    async def commit(self, outs: Sequence[Out]) -> None:
-        """Write all of it, or nothing. Raises `RecordTooLarge` before anything is sent, and a `KafkaError`."""
+    async def commit(
+        self, outs: Sequence[Out], *, offsets: Mapping[TopicPartition, int] | None = None, group: str = ""
+    ) -> None:
+        """Write all of it, or nothing, and with it how far `group` has read.
+
+        Raises `RecordTooLarge` before anything is sent, and a `KafkaError`.
+        """
+        by_partition: dict[tuple[str, int], list[Out]] = {}
         for out in outs:
             check_size(out, self._limits)
+            by_partition.setdefault((out.topic, out.partition or 0), []).append(out)
         failpoint("source.read")
         await self._producer.begin_transaction()
+        sends = [asyncio.create_task(self._send(*place, each)) for place, each in by_partition.items()]
+        try:
+            # A send that failed does not fail the commit.
+            await asyncio.gather(*sends)
+        except BaseException:
+            for task in sends:
+                task.cancel()
+            await asyncio.gather(*sends, return_exceptions=True)
+            raise
+        failpoint("source.sent")
+        if offsets:
+            await self._producer.send_offsets_to_transaction(dict(offsets), group)
+        await self._producer.commit_transaction()
+        failpoint("source.committed")
+
+    async def _send(self, topic: str, partition: int, outs: Sequence[Out]) -> None:
+        """In batches that we fill ourselves: the client's own way costs a future and two awaits for each record."""
         futures: list[asyncio.Future[Any]] = []
+        batch = self._producer.create_batch()
         try:
             for out in outs:
-                futures.append(await send(self._producer, out, self._limits))  # noqa: PERF401 - kept if one fails
-            # A send that failed does not fail the commit.
+                while batch.append(timestamp=None, key=out.key, value=out.value, headers=[*out.headers]) is None:
+                    futures.append(await self._producer.send_batch(batch, topic, partition=partition))
+                    batch = self._producer.create_batch()
+            futures.append(await self._producer.send_batch(batch, topic, partition=partition))
             await asyncio.gather(*futures)
         finally:
             for future in futures:
                 future.add_done_callback(_look_at)
-        failpoint("source.sent")
-        await self._producer.commit_transaction()
-        failpoint("source.committed")
 
     async def close(self) -> None:
         """Never waits for what is still to be sent: after a failure it may never go out."""
@@ -101,41 +135,89 @@ class SourceLog:
 
 
 async def _find(settings: Settings) -> Found:
-    topic = Topics(settings).source
-    partitions = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
+    topics = Topics(settings)
+    partitions = [TopicPartition(topics.source, partition) for partition in range(settings.partitions)]
+    letters, control = TopicPartition(topics.deadletter, 0), TopicPartition(topics.control, 0)
     reader = consumer(settings)
     await reader.start()
     try:
-        reader.assign(partitions)
-        first, end = await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
+        everything = [*partitions, letters, control]
+        reader.assign(everything)
+        first, end = await reader.beginning_offsets(everything), await reader.end_offsets(everything)
+        tick = await _last_tick(reader, partitions[0], first[partitions[0]], end[partitions[0]])
+        ids: dict[str, list[str]] = {}
         for tp in partitions:
-            reader.seek(tp, max(first[tp], end[tp] - TAIL_RECORDS))
-        tick: Tick | None = None
-        ids: list[str] = []
-        for tp in partitions:
-            while await reader.position(tp) < end[tp]:
-                for record in (await reader.getmany(tp, timeout_ms=1000)).get(tp, ()):
-                    kind = header(record, "kind")
-                    if kind == KIND_EVENT:
-                        ids.append(event_id_of_key(record.key))
-                    elif kind == KIND_TICK and tp.partition == 0:
-                        tick = decode_tick(record.value)
+            for record in await _tail(reader, tp, first[tp], end[tp], tick) if tick is not None else ():
+                if header(record, "kind") in {KIND_EVENT, KIND_SKELETON}:
+                    stream = (header(record, "stream") or b"").decode()
+                    ids.setdefault(stream, []).append(event_id_of_key(record.key))
+        written = await _between(reader, letters, max(first[letters], end[letters] - LETTERS), end[letters])
+        told = await _between(reader, control, first[control], end[control])
     finally:
         await reader.stop()
-    if tick is None:
-        tick = await _step_back(settings, topic, first[partitions[0]], end[partitions[0]] - TAIL_RECORDS)
-    return Found(tick=tick, event_ids=ids)
+    return Found(
+        tick=tick,
+        event_ids=ids,
+        letters=[_letter(record) for record in written if header(record, "step") == Step.SOURCE.encode()],
+        endpoint=_endpoint(told),
+    )
 
 
-async def _step_back(settings: Settings, topic: str, first: int, end: int) -> Tick | None:
-    """The last tick before `end` on partition 0: nearly always it is in the tail already."""
+async def _last_tick(reader: AIOKafkaConsumer, tp: TopicPartition, first: int, end: int) -> Tick | None:
+    """The last tick before `end`: nearly always it is in the first piece."""
     while end > first:
         start = max(first, end - TAIL_RECORDS)
-        for record in reversed(await read_partition(settings, topic, 0, start=start, end=end)):
+        for record in reversed(await _between(reader, tp, start, end)):
             if header(record, "kind") == KIND_TICK:
                 return decode_tick(record.value)
         end = start
     return None
+
+
+async def _tail(reader: AIOKafkaConsumer, tp: TopicPartition, first: int, end: int, last: Tick) -> list[Any]:
+    """The records of one partition that a rewind from `last` can bring again."""
+    records: list[Any] = []
+    low = max(first, end - MAX_TAIL_RECORDS)
+    while end > low:
+        start = max(low, end - TAIL_RECORDS)
+        records = await _between(reader, tp, start, end) + records
+        tick = next((record for record in records if header(record, "kind") == KIND_TICK), None)
+        if tick is not None and _covers(decode_tick(tick.value), last):
+            break
+        end = start
+    return records
+
+
+def _covers(tick: Tick, last: Tick) -> bool:
+    """Whether everything that a rewind from `last` can bring is behind `tick`, topic by topic."""
+    then = {position.topic: position for position in tick.cursor}
+    return all(
+        then[position.topic].at_ms <= position.at_ms - OVERLAP_MS
+        for position in last.cursor
+        if position.next_offset >= 0 and position.topic in then and then[position.topic].next_offset >= 0
+    )
+
+
+async def _between(reader: AIOKafkaConsumer, tp: TopicPartition, start: int, end: int) -> list[Any]:
+    records: list[Any] = []
+    reader.seek(tp, start)
+    while await reader.position(tp) < end:
+        batch = await reader.getmany(tp, timeout_ms=1000)
+        records += [record for record in batch.get(tp, ()) if record.offset < end]
+    return records
+
+
+def _letter(record: Any) -> str:
+    meta = lenient_meta(record.value or b"")
+    return (meta.event_id if meta is not None else "") or (header(record, "origin") or b"").decode()
+
+
+def _endpoint(records: Sequence[Any]) -> str:
+    for record in reversed(records):
+        if record.value is not None and control_kind(record.value) == ENDPOINT:
+            with contextlib.suppress(InvalidRecord):
+                return decode_endpoint(record.value)
+    return ""
 
 
 async def _bounded(closing: Awaitable[Any]) -> bool:

@@ -12,6 +12,7 @@ import heapq
 import os
 import random
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +25,8 @@ import api_server
 import line
 import mwparserfromhell
 import orjson
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from mwparserfromhtml import Article
 
 from processors.enrich import enrich
@@ -36,11 +39,11 @@ from schemas.enriched import encode_enriched
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, decode_event, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, Tick, encode_policies, encode_tick
 from schemas.reasons import Answer, Step
-from streams import cluster
+from streams import cluster, metrics, source
 from streams.broker import Broker
 from streams.eventstreams import SimulatedSource
 from streams.exactly_once import ExactlyOnce
-from streams.kafka import Out, consumer, producer, send
+from streams.kafka import Out, consumer, producer, read_partition, send, send_all
 from streams.parse_workers import ParseWorkers
 from streams.run import run_steps
 from streams.settings import Settings, cache_folder
@@ -63,6 +66,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder), cache=cache_folder(os.environ)) as broker:
         settings = Settings(kafka=broker.bootstrap, partitions=3, assign="all", metrics_port=0)
         asyncio.run(exactly_once(settings.with_(topic_prefix="bench_loop")))
+        asyncio.run(socket_to_log(settings.with_(topic_prefix="bench_source", partitions=12)))
+        asyncio.run(cleaner(settings.with_(topic_prefix="bench_cleaner", partitions=1), broker))
         asyncio.run(whole_line(settings.with_(topic_prefix="bench_line")))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{'peak memory of this process':<34}{peak:>9.0f} MB")
@@ -377,20 +382,80 @@ async def copy_at_least_once(settings: Settings, source: str, target: str, count
     await sender.stop()
 
 
+async def socket_to_log(settings: Settings, count: int = 60_000) -> None:
+    """The source from the socket to the acknowledged log, against the same messages produced at least once, unread."""
+    await cluster.create(settings)
+    command = [sys.executable, str(Path(__file__).with_name("flood.py")), str(count)]
+    flood = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 - nothing else runs yet
+    try:
+        assert flood.stdout is not None
+        url, size = flood.stdout.readline().split()
+        settings = settings.with_(source=url, since="earliest", tick_seconds=1.0, recentchange="all")
+        written = metrics.RECORDS.labels(Step.SOURCE, "out")
+        before, cpu = written._value.get(), time.process_time()
+        ours = await timed_until(
+            lambda stop: source.run(settings, stop), lambda: written._value.get() >= before + count
+        )
+        ours_cpu, cpu = time.process_time() - cpu, time.process_time()
+        began = time.monotonic()
+        await carry(settings, url, count)
+        theirs, theirs_cpu = time.monotonic() - began, time.process_time() - cpu
+    finally:
+        flood.kill()
+        flood.wait()
+    row(f"source, {count:,} × {size} B", count / ours, count / theirs, "/s", "SSE into one topic, nothing else")
+    row("  per second of our CPU", count / ours_cpu, count / theirs_cpu, "/s", "the same")
+    week = 7 * 86_400 * 19
+    print(f"  seven days of page changes ({week / 1e6:.1f} million) take {week * ours / count / 60:.0f} minutes")
+
+
+async def cleaner(settings: Settings, broker: Broker, count: int = 60_000) -> None:
+    """What one pass of the broker's cleaner over a log of unique keys reads and writes, against the log's size."""
+    await cluster.create(settings)
+    topics = Topics(settings)
+    topic = {row.name: row for row in topics.table()}[topics.source]
+    await fill(settings, topics.source, [os.urandom(700) * 2 for _ in range(count)])
+    size = sum(path.stat().st_size for path in broker.folder.glob(f"data/{topics.source}-0/*.log"))
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    soon = topic.config | {"max.compaction.lag.ms": "1000", "segment.ms": "1000"}
+    read, written, began = *process_io(broker.pid), time.monotonic()
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topics.source, configs=soon)])
+    while (await read_partition(settings, topics.source, 0, end=1)) != []:
+        tombstone = Out(topic=topics.source, key=b"0", value=None, partition=0)
+        await send_all(settings, [tombstone])
+        await asyncio.sleep(1)
+    took = time.monotonic() - began
+    await admin.close()
+    moved = [(after - before) / size for before, after in zip((read, written), process_io(broker.pid), strict=True)]
+    print(f"cleaner: until a record is gone from {size / 1e6:.0f} MB, {took:.0f} s,")
+    print(f"  the broker reads {moved[0]:.1f} times and writes {moved[1]:.1f} times the log")
+    # A day: 1.6 million page changes of 2.9 KB and as many predictions of 0.7 KB, pressed to a half; kept for 35 days.
+    log_bytes = 35 * 1.6e6 * 3600 / 2
+    rate = log_bytes * moved[1] / 86_400 / 1e6
+    print(f"  {log_bytes / 1e9:.0f} GB of log, a pass a day: {rate:.1f} MB/s written on average")
+
+
+def process_io(pid: int) -> tuple[int, int]:
+    """Bytes that a process has read and written so far, files and sockets."""
+    lines = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text("utf-8").splitlines())
+    return int(lines["rchar"]), int(lines["wchar"])
+
+
 async def whole_line(settings: Settings) -> None:
     """All five steps on a made-up world as fast as they go, against carrying the same messages into one topic."""
     world = build_world(1, seconds=120, rate=20)
-    source = SimulatedSource(world)
-    await source.start()
+    wikis = SimulatedSource(world)
+    await wikis.start()
     settings = settings.with_(
         **line.HASTE | {"policies": (Policy(name="live", hold_seconds=0), Policy(name="fast", hold_seconds=10))},
-        source=source.url,
-        content=source.content,
+        source=wikis.url,
+        content=wikis.content,
         since=rfc3339(world.begin_ms - 1000),
     )
     await cluster.create(settings)
-    await play(world, source, speed=0, after_seconds=120)
-    messages = sum(b'"canary"' not in message.data for message in source.messages)
+    await play(world, wikis, speed=0, after_seconds=120)
+    messages = sum(b'"canary"' not in message.data for message in wikis.messages)
     stop = asyncio.Event()
     began = time.monotonic()
     steps = asyncio.create_task(run_steps(settings, list(Step), stop))
@@ -399,9 +464,9 @@ async def whole_line(settings: Settings) -> None:
     stop.set()
     await steps
     began = time.monotonic()
-    await carry(settings, source.url, len(source.messages))
+    await carry(settings, wikis.url, sum("prediction" not in message.topic for message in wikis.messages))
     theirs = time.monotonic() - began
-    await source.stop()
+    await wikis.stop()
     row(
         f"whole line, {messages:,} events", messages / ours, messages / theirs, "/s", "SSE into one topic, nothing else"
     )

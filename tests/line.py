@@ -11,6 +11,7 @@ import orjson
 from aiokafka import TopicPartition
 
 from schemas.decision import Decision, decode_decisions
+from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.log import Policy, decode_tick
 from schemas.reasons import Step
 from streams.kafka import consumer, header, read_partition
@@ -25,6 +26,11 @@ HASTE = {
     "linger_seconds": 0.3,
     "requests_per_minute": 6000.0,
     "replica_lag_seconds": 2.0,
+    # What the recording has, all of it.
+    "streams": (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, RECENT_CHANGE),
+    "recentchange": "all",
+    # Erasure has tests of its own; here the log is compared with what was served.
+    "erase_seconds": 3600.0,
 }
 PATIENCE_SECONDS = 240.0
 

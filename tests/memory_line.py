@@ -62,6 +62,7 @@ SETTINGS = Settings(
     policies=tuple(Policy(name=n, hold_seconds=h) for n, h in {"live": 0, "fast": 3, "careful": 8}.items()),
     grace_seconds=1.0,
     tick_seconds=0.25,
+    recentchange="all",
 )
 
 
@@ -257,7 +258,7 @@ class MemoryLine:
     def hear(self) -> None:
         """The source step's own batches, a quarter of a second of the world each; in the middle it reconnects."""
         due = self.told.begin_ms
-        batches = source.Batches(self.settings, Found(tick=None, event_ids=()), due)
+        batches = source.Batches(self.settings, Found(tick=None, event_ids={}), due)
         positions = tuple(Position(topic=topic, partition=0, next_offset=-1, at_ms=due) for topic in HEARD)
         items: list[Item] = [Opened(at_ms=due), Named(topics=tuple(HEARD), new=positions)]
         half, late = len(self.told.messages) // 2, len(self.told.messages) * 3 // 4
@@ -280,7 +281,10 @@ class MemoryLine:
     def _started_anew(self, at_ms: int) -> tuple[source.Batches, Callable[[Served], bool]]:
         records = self.kept[self.topics.source]
         tick = decode_tick(next(r.value or b"" for r in reversed(records) if r.key.startswith(b"tick:")))
-        ids = [event_id_of_key(r.key) for r in records if dict(r.headers)["kind"] == b"event"]
+        ids: dict[str, list[str]] = {}
+        for headers, key in ((dict(r.headers), r.key) for r in records):
+            if headers["kind"] == b"event":
+                ids.setdefault(headers["stream"].decode(), []).append(event_id_of_key(key))
         ends = {position.topic: position.next_offset for position in tick.cursor}
         batches = source.Batches(self.settings, Found(tick=tick, event_ids=ids), at_ms)
         return batches, lambda message: message.offset >= ends[message.topic]

@@ -20,7 +20,6 @@ import orjson
 
 from schemas.event import READABLE, milliseconds, rfc3339
 from streams.eventstreams import SimulatedSource
-from streams.wiki_events import DATACENTRES
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "recording"
 WIKIS = {"en.wikipedia.org": "enwiki", "de.wikipedia.org": "dewiki"}
@@ -169,7 +168,7 @@ class Playing:
         for n in range(1, round(after_seconds * 1000 / CANARY_EVERY_MS) + 1):
             at_ms = last.at_ms + n * CANARY_EVERY_MS
             await self._until(loop, began, last.arrived_s - first + n * CANARY_EVERY_MS / 1000)
-            for topic in self.source.topics:
+            for topic in sorted({message.topic for message in recorded}):
                 await self.source.append(topic, canary(topic, at_ms))
 
     async def _until(self, loop: asyncio.AbstractEventLoop, began: float, seconds: float) -> None:
@@ -196,7 +195,7 @@ def canary(topic: str, at_ms: int) -> dict[str, Any]:
 def canaries_after(after_seconds: float = 600) -> list[Recorded]:
     """What `Playing.play` serves after the recording, as it is served."""
     last = messages()[-1]
-    topics = [f"{datacentre}.{stream}" for stream in READABLE for datacentre in DATACENTRES]
+    topics = sorted({message.topic for message in messages()})
     offsets = {message.topic: message.offset + 1 for message in messages()}
     made = []
     for n in range(1, round(after_seconds * 1000 / CANARY_EVERY_MS) + 1):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,12 +29,15 @@ class Fault:
 
     status and headers: answered instead of a stream. after: events served whole before `how` happens: "eof" (the
     response ends), "rst" (the connection is reset), "torn" (the response ends within the next event), "torn-rst",
-    "stall" (silence, nothing ends), "error" (an `error` event, then the end). bytes: of the torn event that are sent.
+    "stall" (silence, nothing ends), "drip" (a byte now and then, never a whole event), "mute" (no answer at all),
+    "error" (an `error` event, then the end), "html" (a page in the place of a stream). bytes: of the torn event that
+    are sent. after_bytes: of all events together that are sent before it ends as "torn" or "torn-rst" says.
     """
 
     after: int = 0
     how: str = "eof"
     bytes: int | None = None
+    after_bytes: int | None = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -51,9 +55,11 @@ class Served:
 class SseServer:
     """faults: one per connection, in order; after the last one connections stay open and serve what is added.
 
-    requests: the headers of each request, in lower case, and its target under "target". offset_base: added to the
+    requests: the headers of each request, in lower case, its target under "target" and its monotonic time under "at".
+    offset_base: added to the
     offsets of all topics from now on, as another datacentre's Kafka would have them. jump: topic → index at which the
-    next request by offset goes on, whatever it asks for. sent_bytes: bytes that the connections took.
+    next request by offset goes on, whatever it asks for. offered: the streams it has, all if empty; a request for
+    another is answered 400. sent_bytes: bytes that the connections took.
     """
 
     def __init__(self, topics: Iterable[str] = ()) -> None:
@@ -63,6 +69,7 @@ class SseServer:
         self.topics = list(topics) or [f"{dc}.{stream}" for stream in READABLE for dc in ("eqiad", "codfw")]
         self.offset_base = 0
         self.jump: dict[str, int] = {}
+        self.offered: list[str] = []
         self.sent_bytes = 0
         self.url = ""
         self._news = asyncio.Condition()
@@ -85,7 +92,7 @@ class SseServer:
         self.messages.append(Served(topic=meta["topic"], offset=offset, at_ms=milliseconds(meta["dt"]), data=data))
 
     def _next(self, topic: str) -> int:
-        return sum(message.topic == topic for message in self.messages)
+        return next((message.offset + 1 for message in reversed(self.messages) if message.topic == topic), 0)
 
     def _last_ms(self, topic: str) -> int:
         return max((m.at_ms for m in self.messages if m.topic == topic), default=0)
@@ -98,7 +105,21 @@ class SseServer:
             request = await _request(reader)
             self.requests.append(request)
             fault = self.faults.pop(0) if self.faults else None
-            if fault is not None and fault.status != 200:
+            asked = request["target"].split("?")[0].rpartition("/")[2].split(",")
+            invalid = [stream for stream in asked if self.offered and stream not in self.offered]
+            if fault is not None and fault.how == "mute":
+                await asyncio.Event().wait()
+            if invalid:
+                detail = f"Invalid streams: {','.join(invalid)}"
+                body = orjson.dumps({"status": 400, "detail": detail, "uri": request["target"]})
+                writer.write(
+                    b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
+                )
+                await writer.drain()
+            elif fault is not None and fault.how == "html":
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>")
+                await writer.drain()
+            elif fault is not None and fault.status != 200:
                 lines = [f"HTTP/1.1 {fault.status} Told So", "Content-Length: 0", "Connection: close"]
                 lines += [f"{name}: {value}" for name, value in fault.headers.items()]
                 writer.write("\r\n".join([*lines, "", ""]).encode())
@@ -115,9 +136,10 @@ class SseServer:
         writer.write(OPENING + _chunk(b":ok\n\n"))
         start = _starts(request, self.topics)
         start |= {topic: ("offset", at) for topic, at in self.jump.items() if start[topic][0] == "offset"}
-        at, served = 0, 0
+        at, served, sent = 0, 0, 0
+        cut = fault.after_bytes if fault is not None else None
         while True:
-            if fault is not None and served == fault.after and fault.how != "torn" and fault.how != "torn-rst":
+            if fault is not None and cut is None and served == fault.after and not fault.how.startswith("torn"):
                 return await self._end(fault, writer)
             async with self._news:
                 while at >= len(self.messages):
@@ -127,13 +149,18 @@ class SseServer:
             if not self._wanted(message, start):
                 continue
             frame = self._frame(message)
-            if fault is not None and served == fault.after:
+            if fault is not None and cut is not None and sent + len(frame) >= cut:
+                writer.write(_chunk(frame[: cut - sent]) if cut > sent else b"")
+                await writer.drain()
+                return await self._end(fault, writer)
+            if fault is not None and cut is None and served == fault.after:
                 writer.write(_chunk(frame[: fault.bytes or len(frame) * 2 // 3]))
                 await writer.drain()
                 return await self._end(fault, writer)
             writer.write(_chunk(frame))
             await writer.drain()
             self.sent_bytes += len(frame)
+            sent += len(frame)
             served += 1
 
     def _wanted(self, message: Served, start: dict[str, tuple[str, int]]) -> bool:
@@ -158,6 +185,10 @@ class SseServer:
     async def _end(self, fault: Fault, writer: asyncio.StreamWriter) -> None:
         if fault.how == "stall":
             await asyncio.Event().wait()
+        while fault.how == "drip":
+            writer.write(_chunk(b"x"))
+            await writer.drain()
+            await asyncio.sleep(0.02)
         if fault.how == "error":
             writer.write(_chunk(b'event: error\ndata: {"message":"told so"}\n\n'))
         if fault.how in {"rst", "torn-rst"}:
@@ -200,7 +231,7 @@ class SseServer:
 async def _request(reader: asyncio.StreamReader) -> dict[str, str]:
     head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-    return headers | {"target": head[0].split(" ")[1]}
+    return headers | {"target": head[0].split(" ")[1], "at": str(time.monotonic())}
 
 
 def _starts(request: dict[str, str], topics: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -211,6 +242,7 @@ def _starts(request: dict[str, str], topics: Sequence[str]) -> dict[str, tuple[s
             how = "offset" if "offset" in entry else "timestamp"
             assert ("offset" in entry) != ("timestamp" in entry), entry
             assert entry[how] >= 0, entry
+            assert entry["topic"].partition(".")[2] in request["target"], entry
             assert entry["topic"] in topics, entry
             found[entry["topic"]] = (how, entry[how])
         return found

@@ -144,6 +144,46 @@ def test_after_a_reconnection_topics_move_by_their_own_messages_until_caught_up_
     assert until(heard, 176, TAGS_CHANGE) == 146
 
 
+def test_a_connection_that_we_renew_at_once_stays_caught_up_once_a_message_came_on_it() -> None:
+    #  0 ---- 62 caught up ---- 64 renewed, 65 opened ---- 66: a message
+    heard = live(EDITS, TAGS)
+    says(heard, EDITS, 62)
+    assert heard.caught_up(ms(63))
+    heard.closed(planned=True)
+    assert not heard.caught_up(ms(64))
+    heard.opened(ms(65))
+    assert not heard.caught_up(ms(65))
+    says(heard, EDITS, 65)
+    assert until(heard, 100, TAGS_CHANGE) == 70
+
+
+def test_a_renewal_that_took_as_long_as_silence_is_believed_is_a_cut() -> None:
+    #  last message 61 ---- 62 renewed ---- 91 opened
+    heard = live(EDITS, TAGS)
+    heard.closed(planned=True)
+    heard.opened(ms(91))
+    says(heard, EDITS, 91)
+    assert not heard.caught_up(ms(93))
+
+
+def test_a_clock_that_was_set_forwards_does_not_make_silence_longer() -> None:
+    #  61 last message ---- clock: 62 -> 102
+    heard = live(EDITS, TAGS)
+    assert until(heard, 62) == 60
+    heard.stepped(ms(102))
+    assert until(heard, 102) == 60
+    # Messages of now are 40 s old by this clock: never young.
+    says(heard, EDITS, *range(63, 200, 10), late=41)
+    assert until(heard, 240, TAGS_CHANGE) == 60
+
+
+def test_after_a_clock_was_set_right_again_sixty_seconds_of_young_messages_are_enough() -> None:
+    heard = live(EDITS, TAGS)
+    heard.stepped(ms(30))
+    says(heard, EDITS, *range(30, 101, 10))
+    assert heard.caught_up(ms(101))
+
+
 def test_silence_moves_nothing_while_more_is_known_to_wait() -> None:
     heard = live(EDITS, seconds=121, once=TAGS)
     assert until(heard, 121, TAGS_CHANGE, all_read=False) == 2
@@ -247,7 +287,7 @@ def test_a_restart_keeps_who_never_spoke() -> None:
     st.lists(
         st.one_of(
             st.tuples(st.sampled_from([EDITS, CODFW_EDITS, TAGS]), st.integers(-3000, 100)),
-            st.sampled_from(["open", "close", "restart", "look"]),
+            st.sampled_from(["open", "close", "renew", "step", "restart", "look"]),
         ),
         max_size=60,
     )
@@ -261,6 +301,10 @@ def test_heard_until_never_goes_back_whatever_happens(steps: list[tuple[str, int
             heard.opened(ms(now))
         elif step == "close":
             heard.closed()
+        elif step == "renew":
+            heard.closed(planned=True)
+        elif step == "step":
+            heard.stepped(ms(now))
         elif step == "restart":
             cursor = [Position(topic=t, partition=0, next_offset=1, at_ms=at) for t, at in positions.items()]
             heard = Heard.restored(LIMITS, Tick(number=1, heard_ms=last, cursor=tuple(cursor)), ms(now))

@@ -198,10 +198,10 @@ def one_event_is_dropped(patch: pytest.MonkeyPatch) -> None:
 
     edits: list[str] = []
 
-    def dropping(event: Any, *given: Any) -> Any:
+    def dropping(event: Any, *given: Any, **more: Any) -> Any:
         if isinstance(event, PageChange):
             edits.append(event.meta.event_id)
-        return "other_wiki" if len(edits) >= 10 and event.meta.event_id == edits[9] else real(event, *given)
+        return "other_wiki" if len(edits) >= 10 and event.meta.event_id == edits[9] else real(event, *given, **more)
 
     patch.setattr(source, "route", dropping)
 

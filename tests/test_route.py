@@ -9,10 +9,10 @@ import pytest
 from conftest import shared_data
 from sse_server import canary, page_change, recent_change, tags_change
 
-from processors.cursor import NO_OFFSET, Cursor, stream_of, topics_of_id
+from processors.cursor import NO_OFFSET, Cursor, Meets, stream_of, topics_of_id
 from processors.digest import page_partition
 from processors.route import Route, Seen, event_id_of_key, lenient_meta, route
-from schemas.event import PAGE_CHANGE, Event, Meta, decode_event
+from schemas.event import PAGE_CHANGE, RISK_STREAMS, TAGS_CHANGE, Event, Meta, decode_event
 from schemas.log import Position
 
 EDITS, CODFW_EDITS = f"eqiad.{PAGE_CHANGE}", f"codfw.{PAGE_CHANGE}"
@@ -23,9 +23,9 @@ def read(doc: dict[str, Any]) -> Event:
     return decode_event(orjson.dumps(doc))
 
 
-def meta(offset: int, at_ms: int = AT_MS, topic: str = EDITS) -> Meta:
+def meta(offset: int, at_ms: int = AT_MS, topic: str = EDITS, event_id: str = "a") -> Meta:
     return Meta(
-        event_id="a", stream=PAGE_CHANGE, domain="d", at_ms=at_ms, topic=topic, partition=0, offset=offset
+        event_id=event_id, stream=PAGE_CHANGE, domain="d", at_ms=at_ms, topic=topic, partition=0, offset=offset
     )  # fmt: skip
 
 
@@ -49,6 +49,27 @@ def test_other_recent_changes_go_to_one_partition_by_wiki_and_title() -> None:
     assert all(isinstance(each, Route) and len(each.partitions) == 1 for each in went)
     assert went[0] == went[1]
     assert len({each.partitions for each in went if isinstance(each, Route)}) > 1
+
+
+@pytest.mark.parametrize(
+    ("more", "needed"),
+    [
+        ({"type": "log", "log_type": "patrol", "log_action": "patrol"}, True),
+        ({"type": "log", "log_type": "review", "log_action": "approve-i"}, True),
+        ({"type": "log", "log_type": "newusers", "log_action": "create"}, False),
+        ({"type": "edit", "patrolled": True}, True),
+        ({"type": "new", "patrolled": False}, True),
+        ({"type": "edit"}, False),
+        ({"type": "categorize", "patrolled": True}, False),
+    ],
+)
+def test_of_recent_changes_only_log_actions_about_pages_and_users_and_edits_with_a_patrol_flag_are_needed(
+    more: dict[str, Any], needed: bool
+) -> None:
+    event = read(recent_change(5, AT_MS) | more)
+    assert isinstance(route(event, (), 3, all_changes=False), Route) is needed
+    assert needed or route(event, (), 3, all_changes=False) == "not_needed"
+    assert isinstance(route(event, (), 3), Route)
 
 
 def test_a_canary_and_another_wiki_are_dropped_under_their_names() -> None:
@@ -114,7 +135,7 @@ def test_the_cursor_stands_behind_the_last_message_and_its_time_does_not_go_back
     cursor = Cursor()
     cursor.move(meta(5), AT_MS + 10)
     cursor.move(meta(6, AT_MS - 3), AT_MS + 10)
-    assert cursor.positions == (Position(topic=EDITS, partition=0, next_offset=7, at_ms=AT_MS),)
+    assert cursor.positions == (Position(topic=EDITS, partition=0, next_offset=7, at_ms=AT_MS, last_id="a"),)
 
 
 def test_a_message_from_the_future_does_not_set_the_time_from_which_to_read_on() -> None:
@@ -123,27 +144,75 @@ def test_a_message_from_the_future_does_not_set_the_time_from_which_to_read_on()
     assert cursor.positions[0].at_ms == AT_MS
 
 
-def test_we_resume_by_offset_and_what_never_spoke_by_time_and_never_by_minus_one() -> None:
+ALL = (PAGE_CHANGE, TAGS_CHANGE)
+
+
+def entries(cursor: Cursor, streams: tuple[str, ...] = ALL) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = orjson.loads(cursor.last_event_id(streams, AT_MS) or "[]")
+    return found
+
+
+def test_we_resume_by_the_offset_of_the_last_message_and_what_never_spoke_by_time_and_never_by_minus_one() -> None:
     cursor = Cursor()
-    assert cursor.last_event_id() == ""
-    new = cursor.name([(EDITS, 0), (CODFW_EDITS, 0)], AT_MS)
+    assert cursor.last_event_id(ALL, AT_MS) == ""
+    new = cursor.unknown([(EDITS, 0), (CODFW_EDITS, 0)], AT_MS)
+    cursor.take(new)
     cursor.move(meta(5), AT_MS)
     assert [position.next_offset for position in new] == [NO_OFFSET, NO_OFFSET]
-    assert orjson.loads(cursor.last_event_id()) == [
+    assert entries(cursor, (PAGE_CHANGE,)) == [
         {"topic": CODFW_EDITS, "partition": 0, "timestamp": AT_MS - 60_000},
-        {"topic": EDITS, "partition": 0, "offset": 6},
+        {"topic": EDITS, "partition": 0, "offset": 5},
     ]
 
 
-def test_a_topic_named_again_keeps_its_place() -> None:
+def test_after_a_message_without_an_id_we_resume_behind_it() -> None:
+    cursor = Cursor()
+    cursor.move(meta(5, event_id=""), AT_MS)
+    assert entries(cursor, (PAGE_CHANGE,)) == [{"topic": EDITS, "partition": 0, "offset": 6}]
+
+
+def test_a_stream_that_was_not_followed_before_is_asked_for_by_time_in_each_datacentre_we_know() -> None:
     cursor = Cursor()
     cursor.move(meta(5), AT_MS)
-    assert cursor.name([(EDITS, 0)], AT_MS + 1) == ()
+    cursor.move(meta(8, topic=CODFW_EDITS), AT_MS)
+    added = {e["topic"]: e for e in entries(cursor, (PAGE_CHANGE, RISK_STREAMS[0]))}
+    assert added.keys() == {EDITS, CODFW_EDITS, f"eqiad.{RISK_STREAMS[0]}", f"codfw.{RISK_STREAMS[0]}"}
+    assert added[f"eqiad.{RISK_STREAMS[0]}"]["timestamp"] == AT_MS - 60_000
+
+
+def test_a_stream_that_is_not_followed_any_more_is_not_asked_for() -> None:
+    cursor = Cursor()
+    cursor.move(meta(5), AT_MS)
+    cursor.move(meta(8, topic=f"eqiad.{TAGS_CHANGE}"), AT_MS)
+    assert [e["topic"] for e in entries(cursor, (TAGS_CHANGE,))] == [f"eqiad.{TAGS_CHANGE}"]
+
+
+def test_a_topic_met_before_keeps_its_place() -> None:
+    cursor = Cursor()
+    cursor.move(meta(5), AT_MS)
+    assert cursor.unknown([(EDITS, 0)], AT_MS + 1) == ()
+    cursor.take([Position(topic=EDITS, partition=0, next_offset=NO_OFFSET, at_ms=0)])
     assert cursor.positions[0].next_offset == 6
 
 
 @pytest.mark.parametrize(
-    ("offset", "later_ms", "agrees"),
+    ("offset", "event_id", "meets"),
+    [
+        (5, "a", Meets.LAST),
+        (5, "b", Meets.OTHER),  # the same offset of another cluster
+        (6, "b", Meets.OTHER),  # the server does not have our last message any more
+        (6, "a", Meets.OTHER),
+        (4, "a", Meets.OTHER),
+    ],
+)
+def test_the_last_message_must_come_again_on_a_new_connection(offset: int, event_id: str, meets: Meets) -> None:
+    cursor = Cursor()
+    cursor.move(meta(5), AT_MS)
+    assert cursor.meets(meta(offset, AT_MS, event_id=event_id)) is meets
+
+
+@pytest.mark.parametrize(
+    ("offset", "later_ms", "near"),
     [
         (6, 0, True),
         (16, 5, True),  # offsets that are never served
@@ -154,10 +223,10 @@ def test_a_topic_named_again_keeps_its_place() -> None:
         (1007, 5, False),  # the server has it no longer, and went on at the end
     ],
 )
-def test_the_first_message_of_a_topic_must_be_where_we_asked_to_go_on(offset: int, later_ms: int, agrees: bool) -> None:
+def test_where_the_last_message_has_no_id_the_next_must_be_near(offset: int, later_ms: int, near: bool) -> None:
     cursor = Cursor()
-    cursor.move(meta(5), AT_MS)
-    assert cursor.agrees(meta(offset, AT_MS + later_ms)) is agrees
+    cursor.move(meta(5, event_id=""), AT_MS)
+    assert cursor.meets(meta(offset, AT_MS + later_ms)) is (Meets.NEXT if near else Meets.OTHER)
 
 
 def test_on_another_cluster_all_topics_are_resumed_by_time_and_nothing_is_held_against_the_server() -> None:
@@ -165,11 +234,11 @@ def test_on_another_cluster_all_topics_are_resumed_by_time_and_nothing_is_held_a
     cursor.move(meta(5), AT_MS)
     cursor.move(meta(8, AT_MS + 7, CODFW_EDITS), AT_MS + 9)
     cursor.forget_offsets()
-    assert orjson.loads(cursor.last_event_id()) == [
+    assert entries(cursor, (PAGE_CHANGE,)) == [
         {"topic": CODFW_EDITS, "partition": 0, "timestamp": AT_MS + 7 - 60_000},
         {"topic": EDITS, "partition": 0, "timestamp": AT_MS - 60_000},
     ]
-    assert cursor.agrees(meta(900_000))
+    assert cursor.meets(meta(900_000)) is Meets.NEXT
     cursor.move(meta(900_000, AT_MS - 59_000), AT_MS)
     assert (EDITS, 900_001, AT_MS) in [(p.topic, p.next_offset, p.at_ms) for p in cursor.positions]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -17,7 +19,9 @@ from typing import Any
 import pytest
 from conftest import read_all
 
+from schemas.event import PAGE_CHANGE, READABLE, TAGS_CHANGE, TOPIC_PREDICTION
 from schemas.reasons import Step
+from streams.capture import manifest_path
 from streams.eventstreams import SimulatedSource
 from streams.settings import InvalidSetting, Settings
 from streams.step_processes import StepProcesses, env_of
@@ -161,13 +165,49 @@ def test_the_help_fits_eighty_columns_and_names_every_command():
     done = sluice("--help", COLUMNS="80")
     assert done.returncode == 0
     assert max(map(len, done.stdout.splitlines())) <= 80
-    for command in (*Step, "demo", "run", "broker", "topics", "capture", "replay", "settings"):
+    for command in (*Step, "demo", "run", "broker", "topics", "streams", "endpoint", "capture", "replay", "settings"):
         assert re.search(rf"^    {command} ", done.stdout, re.MULTILINE)
 
 
 def test_a_file_that_is_no_capture_is_refused_with_its_line(tmp_path):
     path = tmp_path / "log.ndjson"
     path.write_text('{"partition": 0}\n')
+    manifest = {"capture": 1, "records": 1, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    manifest_path(path).write_text(json.dumps(manifest))
     done = sluice("replay", str(path))
     assert done.returncode == 2
     assert "line 1" in done.stderr
+
+
+def test_a_capture_without_its_manifest_or_with_a_byte_changed_is_not_replayed(tmp_path):
+    path = tmp_path / "log.ndjson"
+    path.write_text("")
+    assert "has no manifest" in sluice("replay", str(path)).stderr
+    manifest = {"capture": 1, "records": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    manifest_path(path).write_text(json.dumps(manifest))
+    assert sluice("replay", str(path)).returncode == 0
+    path.write_text(" ")
+    done = sluice("replay", str(path))
+    assert done.returncode == 2
+    assert "sha256" in done.stderr
+
+
+@pytest.mark.parametrize(("offered", "code"), [(tuple(READABLE), 0), ((PAGE_CHANGE,), 1)])
+async def test_the_streams_that_a_source_offers_are_listed_and_a_missing_one_is_an_error(offered, code):
+    source = SimulatedSource(NoWikis(), streams=offered)
+    await source.start()
+    try:
+        done = await asyncio.to_thread(sluice, "streams", SLUICE_SOURCE=source.url)
+    finally:
+        await source.stop()
+    assert done.returncode == code, done.stderr
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line)
+    assert lines[PAGE_CHANGE] == "followed"
+    assert lines[TAGS_CHANGE] == "followed" + (", but not offered" if code else "")
+    assert (TOPIC_PREDICTION in done.stdout) == (code == 0)
+
+
+def test_an_endpoint_that_is_not_configured_cannot_be_told():
+    done = sluice("endpoint", "fallback")
+    assert done.returncode == 2
+    assert "SLUICE_SOURCE_FALLBACK" in done.stderr

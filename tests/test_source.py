@@ -28,17 +28,22 @@ from processors.digest import page_partition
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, Canary, decode_event
 from schemas.log import Policy, Tick, decode_policies, decode_tick
 from schemas.reasons import SetAside, Step
-from streams import cluster, metrics, source, source_log
+from streams import clock, cluster, metrics, source, source_log, sse
 from streams.broker import Broker
+from streams.clock import now_ms
 from streams.kafka import Out, header
-from streams.settings import InvalidSetting, Settings, cache_folder
-from streams.sse import now_ms
+from streams.settings import InvalidSetting, Settings, cache_folder, since_ms
 from streams.topics import Topics
 
 pytestmark = pytest.mark.kafka
 
 SINCE = "2026-11-01T00:00:00Z"
 AT_MS = 1_795_314_219_671
+
+
+@pytest.fixture(autouse=True)
+def _haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "REFUSED_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -50,7 +55,7 @@ async def server() -> AsyncIterator[SseServer]:
 @pytest.fixture
 async def at(make_settings: MakeSettings, server: SseServer) -> Settings:
     """Settings of this test, with the server as its source and short ticks."""
-    return await make_settings(source=server.url, since=SINCE, tick_seconds=0.05)
+    return await make_settings(source=server.url, since=SINCE, tick_seconds=0.05, recentchange="all")
 
 
 @asynccontextmanager
@@ -111,8 +116,9 @@ def edits(count: int, begin: int = 0) -> list[dict[str, Any]]:
     return [page_change(n, AT_MS + n, page=n % 7) for n in range(begin, begin + count)]
 
 
+@pytest.mark.parametrize("cut_after", [0, 100])
 async def test_a_recording_is_written_once_unchanged_in_order_per_page_with_ticks_behind_it(
-    make_settings: MakeSettings,
+    make_settings: MakeSettings, cut_after: int
 ) -> None:
     packed = shared_data() / "recording" / "stream.sse.gz"
     sent = [line[5:].strip() for line in gzip.decompress(packed.read_bytes()).splitlines() if line.startswith(b"data:")]
@@ -120,12 +126,15 @@ async def test_a_recording_is_written_once_unchanged_in_order_per_page_with_tick
     kept = [e for e in events if not isinstance(e, Canary)]
     logs = sum(e.meta.stream == RECENT_CHANGE and getattr(e, "is_log", False) for e in kept)
     async with SseServer().running() as server:
-        settings = await make_settings(source=server.url, since=SINCE, tick_seconds=0.1)
+        settings = await make_settings(source=server.url, since=SINCE, tick_seconds=0.1, recentchange="all")
         for data, event in zip(sent, events, strict=True):
             server.messages.append(served(event.meta, data))
+        server.faults = [Fault(after=cut_after, how="rst")] * (len(sent) // cut_after if cut_after else 0)
         async with running(settings):
             log = await until(settings, lambda log: len(log.events) >= len(kept) + logs * (settings.partitions - 1))
+    assert not server.faults
     assert set(log.ids) == {e.meta.event_id for e in kept}
+    assert len(kept) == 2870
     assert len(log.events) == len(kept) + logs * (settings.partitions - 1)
     assert {r.value for r in log.events} == {d for d, e in zip(sent, events, strict=True) if not isinstance(e, Canary)}
     order = {e.meta.event_id: n for n, e in enumerate(kept)}
@@ -134,9 +143,10 @@ async def test_a_recording_is_written_once_unchanged_in_order_per_page_with_tick
     tick = log.last_tick()
     assert tick is not None
     last = {e.meta.topic: e.meta for e in events}
-    assert {p.topic: p.next_offset for p in tick.cursor} == {t: m.offset + 1 for t, m in last.items()}
+    spoken = {p.topic: (p.next_offset, p.last_id) for p in tick.cursor if p.next_offset >= 0}
+    assert spoken == {t: (m.offset + 1, m.event_id) for t, m in last.items()}
     # The last canaries, which came for each stream and datacentre, are what it is heard until.
-    assert set(tick.heard_ms) == set(metrics.STREAMS)
+    assert set(tick.heard_ms) == {m.stream for m in last.values()}
     assert all(max(m.at_ms for m in last.values()) - at_ms < 35_000 for at_ms in tick.heard_ms.values())
 
 
@@ -244,7 +254,7 @@ async def test_a_restart_goes_on_at_the_committed_offset_and_with_the_next_tick(
         await until(at, lambda log: len(log.events) == 20)
     assert before is not None
     entries = {e["topic"]: e for e in orjson.loads(server.requests[-1]["last-event-id"])}
-    assert entries[f"eqiad.{PAGE_CHANGE}"]["offset"] == 10
+    assert entries[f"eqiad.{PAGE_CHANGE}"]["offset"] == 9  # the last one, to be known by its id
     assert "timestamp" in entries[f"codfw.{PAGE_CHANGE}"]
     numbers = [decode_tick(r.value).number for r in (await read(at)).ticks if r.partition == 0]
     assert numbers == list(range(1, len(numbers) + 1))
@@ -366,6 +376,7 @@ def start(settings: Settings) -> subprocess.Popen[bytes]:
         "SLUICE_SOURCE": settings.source,
         "SLUICE_SINCE": settings.since,
         "SLUICE_TICK_SECONDS": str(settings.tick_seconds),
+        "SLUICE_RECENTCHANGE": settings.recentchange,
     }  # fmt: skip
     return subprocess.Popen([sys.executable, "-c", RUN], cwd=Path(__file__).parents[1], env=env)
 
@@ -534,7 +545,42 @@ async def test_dead_letters_and_records_are_counted_after_their_commit(at: Setti
     async with running(settings):
         await until(at, lambda log: offset_of(log) == 7)
     counted = {outcome: count(outcome) - before[outcome] for outcome in metrics.OUTCOMES}
-    assert counted == {"in": 7, "out": 3, "repeat": 1, "canary": 1, "other_wiki": 1}
+    assert counted == {"in": 7, "out": 3, "repeat": 1, "canary": 1, "other_wiki": 1, "not_needed": 0, "reconciled": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "since"),
+    [("", 1_000_000_000), ("earliest", 0), ("90s", 999_910_000), ("2h", 992_800_000), ("7d", 395_200_000),
+     ("1970-01-02T00:00:00Z", 86_400_000)],
+)  # fmt: skip
+def test_a_first_start_begins_now_at_a_time_a_while_ago_or_at_the_earliest(text: str, since: int) -> None:
+    assert since_ms(Settings(since=text), 1_000_000_000) == since
+
+
+@pytest.mark.parametrize("text", ["yesterday", "h", "-2h", "2w", "٣h", "2026-13-01"])
+def test_a_beginning_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSetting, match="SLUICE_SINCE"):
+        since_ms(Settings(since=text), 0)
+
+
+async def test_a_log_that_has_an_end_goes_on_there_whatever_since_says(at: Settings, server: SseServer) -> None:
+    await server.add(*edits(3))
+    async with running(at):
+        await until(at, lambda log: len(log.events) == 3)
+    await server.add(*edits(3, 3))
+    async with running(at.with_(since="earliest")):
+        log = await until(at, lambda log: len(log.events) >= 6)
+    assert Counter(log.ids) == Counter(map(id_of, edits(6)))
+    assert "last-event-id" in server.requests[-1]
+
+
+def test_a_clock_that_is_set_is_noticed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = clock.Steps()
+    assert not steps.stepped()
+    real = clock.now_ms
+    monkeypatch.setattr(clock, "now_ms", lambda: real() - 7000)
+    assert steps.stepped()
+    assert not steps.stepped()
 
 
 async def test_a_wrong_setting_is_refused_before_anybody_is_asked() -> None:
@@ -552,12 +598,13 @@ async def test_the_last_tick_is_found_however_far_back_aborted_transactions_have
     async with running(at):
         await until(at, lambda log: offset_of(log) == 3)
     monkeypatch.setattr(source_log, "TAIL_RECORDS", 1)  # the commit marker: no tick is in the tail
-    before = (await read(at)).last_tick()
     writer = await source_log.SourceLog.open(at)
     await writer.close()
+    before = (await read(at)).last_tick()  # now that the writer before it is fenced
     assert before is not None
     assert writer.found.tick == before
-    assert writer.found.event_ids == []
+    # And so are the events that a rewind would bring again.
+    assert {each for ids in writer.found.event_ids.values() for each in ids} == set(map(id_of, edits(3)))
 
 
 @pytest.mark.chaos

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -16,17 +17,24 @@ from conftest import shared_data
 from sse_server import Fault, SseServer, canaries, page_change, recent_change
 
 from processors.cursor import Cursor
-from schemas.event import PAGE_CHANGE, InvalidEvent
+from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, InvalidEvent
 from schemas.log import Position
 from schemas.reasons import SetAside
-from streams import metrics, sse
+from streams import endpoints, metrics, sse
+from streams.clock import now_ms
+from streams.endpoints import Choice, Endpoints
 from streams.inbox import Closed, Item, Message, Named, Opened
 from streams.settings import InvalidSetting, Settings
-from streams.sse import Subscription, check_source, now_ms, retry_after_seconds
+from streams.sse import Subscription, check_source, retry_after_seconds
 
 EDITS = f"eqiad.{PAGE_CHANGE}"
 BEGIN_MS = 1_700_000_000_000
 FAR_AHEAD = 5_000_000
+
+
+@pytest.fixture(autouse=True)
+def _haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "REFUSED_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -139,8 +147,9 @@ async def test_a_reconnection_names_every_topic_by_offset_or_time_and_says_who_w
     async with following(server, contact="mailto:a@example.org") as heard:
         await heard.until(lambda: len(heard.ids) == 2)
     entries = {entry["topic"]: entry for entry in orjson.loads(server.requests[1]["last-event-id"])}
-    assert set(entries) == set(server.topics)
-    assert entries[EDITS] == {"topic": EDITS, "partition": 0, "offset": 1}
+    followed = [f"{dc}.{stream}" for dc in ("eqiad", "codfw") for stream in Settings().streams]
+    assert set(entries) == set(followed)
+    assert entries[EDITS] == {"topic": EDITS, "partition": 0, "offset": 0}  # the last message, to be known by its id
     assert entries[f"codfw.{PAGE_CHANGE}"]["timestamp"] == BEGIN_MS - 60_000
     assert server.requests[1]["user-agent"] == "sluice/0.1 (mailto:a@example.org) aiohttp"
 
@@ -207,21 +216,153 @@ def test_retry_after_is_seconds_or_a_date_and_is_capped() -> None:
         assert retry_after_seconds(nonsense, now) == 0
 
 
-async def test_refusals_are_answered_with_growing_pauses_and_a_long_connection_with_none() -> None:
+async def test_refusals_are_answered_with_growing_pauses_and_a_long_connection_with_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sse, "REFUSED_SECONDS", 1.0)
     subscription = Subscription(Settings(source="http://127.0.0.1:1"), Cursor(), begin_ms=0)
-    pauses = [subscription._pause(0.1, failures) for failures in range(12)]
+    pauses = []
+    for _ in range(12):
+        subscription._endpoints.ended("refused", brought=False, name=Choice.PRIMARY)
+        pauses.append(subscription._pause("refused", 0.1, brought=False))
     assert 1.0 <= pauses[0] <= 1.5
     assert 8.0 <= pauses[3] <= 12.0
     assert all(pause == 60.0 for pause in pauses[6:])
-    assert len({subscription._pause(0.1, 2) for _ in range(5)}) > 1
-    assert subscription._pause(61.0, 0) == 0.0
+    assert len({subscription._pause("cut", 0.1, brought=True) for _ in range(5)}) > 1
+    assert subscription._pause("cut", 61.0, brought=True) == 0.0
 
 
-async def test_a_server_that_brings_nothing_is_asked_ever_more_rarely(server: SseServer) -> None:
-    began = time.monotonic()
-    async with following(server, source="http://127.0.0.1:1", tick_seconds=0.01) as heard:
-        await heard.until(lambda: len(heard.ends) == 6)
-    assert time.monotonic() - began >= 0.01 * (2 + 4 + 8 + 16 + 32)
+async def test_a_server_that_refuses_is_asked_once_a_second_at_most_and_ever_more_rarely(
+    server: SseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "REFUSED_SECONDS", 0.1)
+    server.faults = [Fault(status=503)] * 4
+    await server.add(*edits(1))
+    async with following(server, tick_seconds=0.001) as heard:
+        await heard.until(lambda: len(heard.ids) == 1)
+    times = [float(request["at"]) for request in server.requests]
+    waits = [after - before for before, after in pairwise(times)]
+    assert all(wait >= 0.1 * 2**n for n, wait in enumerate(waits))
+    assert len(waits) == 4
+
+
+async def test_bytes_that_drip_without_ever_making_a_message_are_silence(server: SseServer) -> None:
+    await server.add(*edits(3))
+    server.faults = [Fault(after=1, how="drip")]
+    async with following(server, idle_seconds=0.4) as heard:
+        await heard.until(lambda: len(heard.ids) == 3)
+    assert heard.ends[0] == "idle"
+    assert heard.ids == ids(edits(3))
+
+
+async def test_a_server_that_accepts_and_never_answers_is_given_up(server: SseServer) -> None:
+    await server.add(*edits(1))
+    server.faults = [Fault(how="mute")]
+    async with following(server, idle_seconds=0.3) as heard:
+        await heard.until(lambda: len(heard.ids) == 1)
+    assert heard.ends == ["refused"]
+
+
+async def test_time_in_which_we_keep_the_server_waiting_is_no_silence(server: SseServer) -> None:
+    await server.add(*edits(3))
+    taken: list[Item] = []
+    done = asyncio.Event()
+
+    async def put(item: Item) -> None:
+        if isinstance(item, Message):
+            await asyncio.sleep(0.5)
+        taken.append(item)
+        if len([each for each in taken if isinstance(each, Message)]) == 3:
+            done.set()
+
+    subscription = Subscription(Settings(source=server.url, idle_seconds=0.2), Cursor(), begin_ms=BEGIN_MS)
+    task = asyncio.create_task(subscription.follow(put))
+    await asyncio.wait_for(done.wait(), 20)
+    task.cancel()
+    await asyncio.wait({task})
+    assert not [each for each in taken if isinstance(each, Closed)]
+
+
+async def test_the_same_offset_of_another_cluster_is_told_apart_by_the_id_of_the_last_message(
+    server: SseServer,
+) -> None:
+    # The other cluster's offsets are three smaller: ours is there, and three messages would be passed over.
+    docs = [page_change(n, BEGIN_MS + 1000 * n) for n in range(20)]
+    await server.add(*docs)
+    server.faults = [Fault(after=10)]
+    async with following(server) as heard:
+        await heard.until(lambda: heard.ends == ["end"])
+        server.offset_base = -3
+        await heard.until(lambda: set(heard.ids) == set(ids(docs)))
+    assert heard.ends == ["end", "rewind"]
+
+
+async def test_a_stream_that_the_server_does_not_offer_is_left_out_unless_every_hold_needs_it(
+    server: SseServer,
+) -> None:
+    await server.add(*edits(2))
+    server.offered = [PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE]
+    async with following(server) as heard:
+        await heard.until(lambda: len(heard.ids) == 2)
+    assert heard.ends == ["not_offered"]
+    server.offered = [PAGE_CHANGE]
+    async with following(server) as heard:
+        await heard.until(lambda: len(heard.ends) == 2)
+    assert heard.ends == ["refused", "refused"]
+
+
+async def test_an_endpoint_that_brings_nothing_is_left_for_the_other_and_tried_again_when_that_ends_by_age(
+    server: SseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "MAX_AGE_SECONDS", 0.3)
+    docs = edits(6)
+    async with SseServer().running() as second:
+        await server.add(*docs)
+        await second.add(*docs[:5])
+        server.faults = [Fault(status=503)] * (endpoints.OPENS_AFTER + 1)
+        async with following(server, source_fallback=second.url) as heard:
+            await heard.until(lambda: len(heard.ids) == 5)
+            assert circuit("primary") == "open"
+            assert metrics.SOURCE_ENDPOINT.labels("fallback")._value.get() == 1
+            await heard.until(lambda: len(heard.ids) == 6)
+    # The trial fails once and costs a return to the second; the next one succeeds.
+    assert heard.ids == ids(docs)
+    assert heard.ends[: endpoints.OPENS_AFTER + 3] == ["refused"] * endpoints.OPENS_AFTER + ["age", "refused", "age"]
+    assert len(second.requests) == 2
+    assert circuit("primary") == "closed"
+
+
+def circuit(endpoint: str) -> str:
+    states = metrics.CIRCUIT_STATES
+    return next(each for each in states if metrics.SOURCE_CIRCUIT.labels(endpoint, each)._value.get())
+
+
+async def test_a_person_changes_the_endpoint_while_it_runs_and_no_message_is_lost_or_comes_twice(
+    server: SseServer,
+) -> None:
+    docs = edits(30)
+    async with SseServer().running() as second:
+        await server.add(*docs[:10])
+        await second.add(*docs)
+        settings = Settings(source=server.url, source_fallback=second.url)
+        switch = Endpoints(settings)
+        heard = Heard()
+        subscription = Subscription(settings, Cursor(), begin_ms=BEGIN_MS, endpoints=switch)
+        task = asyncio.create_task(subscription.follow(heard.put))
+        await heard.until(lambda: len(heard.ids) == 10)
+        assert switch.choose(Choice.FALLBACK)
+        await heard.until(lambda: len(heard.ids) == 30)
+        task.cancel()
+        await asyncio.wait({task})
+    assert heard.ends == ["switch"]
+    assert heard.ids == ids(docs)
+
+
+def test_an_endpoint_that_is_not_configured_cannot_be_chosen() -> None:
+    switch = Endpoints(Settings(source="http://127.0.0.1:1"))
+    assert not switch.choose(Choice.FALLBACK)
+    assert switch.choose(Choice.AUTO)
+    assert switch.url == "http://127.0.0.1:1"
 
 
 async def test_an_unreachable_server_is_asked_again(server: SseServer) -> None:
@@ -281,7 +422,7 @@ async def test_what_is_no_utf8_costs_one_reconnection_and_keeps_its_bytes_and_it
     assert heard.ids == ids([*docs[:2], *docs[3:]])
 
 
-async def test_a_response_that_ends_within_a_character_is_a_cut(server: SseServer) -> None:
+async def test_of_a_response_that_ends_within_a_character_nothing_is_kept(server: SseServer) -> None:
     docs = edits(3)
     await server.add(*docs)
     frame = server._frame(server.messages[1])
@@ -289,7 +430,7 @@ async def test_a_response_that_ends_within_a_character_is_a_cut(server: SseServe
     server.faults = [Fault(after=1, how="torn", bytes=inside)]
     async with following(server) as heard:
         await heard.until(lambda: len(heard.ids) == 3)
-    assert heard.ends == ["cut"]
+    assert heard.ends == ["end"]
     assert heard.ids == ids(docs)
 
 

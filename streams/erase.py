@@ -1,0 +1,222 @@
+"""Erasure in the log: what was hidden at the source goes from `sluice.source.v1`, and from what was made of it.
+
+The source hears of a hiding as of anything else, as an event in the log. This looks through the log for such events,
+once in `erase_seconds`, and finds the records that repeat what was hidden: of the revision itself, of recent changes,
+and of its successor, whose prior state has it again. For each it makes a skeleton under the same key; for `content` it
+makes tombstones (enrich carries them on, publish erases what it published by itself); and for the hiding a proof, which
+names what was erased and says nothing of it. The source's writer commits all that together with how far we looked, so
+that a crash costs another look and nothing else.
+
+When the bytes are gone is Kafka's part: a key's older records go when the cleaner passes, at most
+`max.compaction.lag.ms` (a day) and some minutes after the skeleton was written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from processors.digest import page_partition
+from processors.skeleton import Hidden, concerns, hidden_by, skeleton
+from schemas.content import record_key
+from schemas.event import InvalidEvent
+from schemas.log import KIND_ERASURE, KIND_EVENT, KIND_SKELETON
+from streams import metrics
+from streams.failpoints import failpoint
+from streams.kafka import Out, close_consumer, consumer, header
+from streams.settings import Settings
+from streams.topics import Topics
+
+# The log is stamped by the broker, hidings by the wiki; so much may their clocks differ.
+CLOCKS_MS = 600_000
+RETRY_SECONDS = 5.0
+
+log = logging.getLogger("sluice.erase")
+
+Revisions = dict[tuple[str, int], set[int | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """What to write, and how far the log was looked through once it is written: partition → offset."""
+
+    outs: Sequence[Out]
+    offsets: Mapping[TopicPartition, int]
+    hidings: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Found:
+    """What a scan found. by_key: (partition, key) → the skeleton. revs: (wiki, page, revision) whose texts must go."""
+
+    by_key: dict[tuple[int, bytes], Out] = field(default_factory=dict)
+    revs: set[tuple[str, int, int]] = field(default_factory=set)
+    proofs: dict[tuple[str, int], list[dict[str, Any]]] = field(default_factory=dict)
+
+
+class Eraser:
+    """Looks and finds; it writes nothing itself."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._topics = Topics(settings)
+        self.group = self._topics.group("erase")
+        self._partitions = [TopicPartition(self._topics.source, p) for p in range(settings.partitions)]
+
+    async def follow(self, write: Callable[[Erasure], Awaitable[None]]) -> None:
+        """Look for ever; `write` returns once it is committed. Ends by being cancelled."""
+        while True:
+            reader = consumer(self._settings, group=self.group, group_instance_id=None)
+            try:
+                await reader.start()
+                reader.assign(self._partitions)
+                while True:
+                    erasure = await self.look(reader)
+                    if erasure is not None:
+                        failpoint("erase.found")
+                        await write(erasure)
+                    await asyncio.sleep(self._settings.erase_seconds)
+            except KafkaError as exc:
+                log.warning("cannot look for what was hidden: %r", exc)
+                await asyncio.sleep(RETRY_SECONDS)
+            finally:
+                await close_consumer(reader)
+
+    async def look(self, reader: AIOKafkaConsumer) -> Erasure | None:
+        """What is to be written for the hidings that came since the last look; None if nothing came at all."""
+        first = await reader.beginning_offsets(self._partitions)
+        end = await reader.end_offsets(self._partitions)
+        hidings: list[Hidden] = []
+        moved = False
+        for tp in self._partitions:
+            start = max(first[tp], await reader.committed(tp) or 0)
+            moved = moved or start < end[tp]
+            async for record in _read(reader, tp, start, end[tp]):
+                if header(record, "kind") == KIND_EVENT and record.value is not None:
+                    hidden = hidden_by(record.value)
+                    hidings += [hidden] if hidden is not None else []
+        if not moved:
+            return None
+        outs = await self._erase(reader, hidings, first, end) if hidings else []
+        return Erasure(outs=outs, offsets=end, hidings=len(hidings))
+
+    async def _erase(
+        self,
+        reader: AIOKafkaConsumer,
+        hidings: Sequence[Hidden],
+        first: Mapping[TopicPartition, int],
+        end: Mapping[TopicPartition, int],
+    ) -> list[Out]:
+        revisions: Revisions = {}
+        for hidden in hidings:
+            revisions.setdefault((hidden.wiki, hidden.page_id), set()).add(hidden.rev_id)
+        since_ms = max(0, min(hidden.since_ms for hidden in hidings) - CLOCKS_MS)
+        starts = await self._starts(reader, since_ms, first)
+        found = await self._scan(reader, revisions, starts, end)
+        if any(None in revs for revs in revisions.values()):
+            # Now we know which revisions the page had: recent changes name no page.
+            for wiki, page_id, rev_id in found.revs:
+                revisions.setdefault((wiki, page_id), set()).add(rev_id)
+            found = await self._scan(reader, revisions, starts, end)
+        outs = list(found.by_key.values())
+        for wiki, page_id, rev_id in sorted(found.revs):
+            partition = page_partition(wiki, page_id, self._settings.partitions)
+            outs.append(
+                Out(topic=self._topics.content, key=record_key(wiki, page_id, rev_id), value=None, partition=partition)
+            )
+        return outs + [self._proof(hidden, found) for hidden in hidings]
+
+    async def _starts(
+        self, reader: AIOKafkaConsumer, since_ms: int, first: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, int]:
+        """Where in the log the revision can be at the earliest; from the first record on if it is from ahead of it."""
+        found = await reader.offsets_for_times(dict.fromkeys(self._partitions, since_ms))
+        return {tp: first[tp] if found.get(tp) is None else found[tp].offset for tp in self._partitions}
+
+    async def _scan(
+        self,
+        reader: AIOKafkaConsumer,
+        revisions: Revisions,
+        starts: Mapping[TopicPartition, int],
+        end: Mapping[TopicPartition, int],
+    ) -> _Found:
+        found = _Found()
+        for tp in self._partitions:
+            async for record in _read(reader, tp, starts[tp], end[tp]):
+                kind = header(record, "kind")
+                written = kind in {KIND_EVENT, KIND_SKELETON} and record.value is not None
+                if written and concerns(record.key, record.value, revisions):
+                    self._reduce(record, kind, revisions, found)
+        return found
+
+    def _reduce(self, record: Any, kind: bytes | None, revisions: Revisions, found: _Found) -> None:
+        wiki, page, rev, _ = record.key.decode().split(":", 3)
+        hidden: set[int | None] = revisions[wiki, int(page)] if page else {int(rev)}
+        try:
+            value = skeleton(record.value, hidden)
+        except (InvalidEvent, KeyError, TypeError, AttributeError) as exc:
+            log.error("%s/%d cannot be reduced to a skeleton: %r", record.topic, record.offset, exc)  # noqa: TRY400
+            return
+        if page:
+            found.revs.add((wiki, int(page), int(rev)))
+        place = header(record, "place") or b"%d:%d" % (record.offset, record.timestamp)
+        if value == record.value and kind == KIND_SKELETON:
+            return
+        headers = [(name, each) for name, each in record.headers if name not in {"kind", "place"}]
+        found.by_key[record.partition, record.key] = Out(
+            topic=self._topics.source,
+            key=record.key,
+            value=value,
+            partition=record.partition,
+            headers=[("kind", KIND_SKELETON), *headers, ("place", place)],
+        )
+        erased = {"key": record.key.decode(), "offset": int(place.split(b":")[0]), "partition": record.partition}
+        found.proofs.setdefault((wiki, int(page) if page else -int(rev)), []).append(erased)
+
+    def _proof(self, hidden: Hidden, found: _Found) -> Out:
+        """Which records were erased because of one hiding: their places, nothing of what they said."""
+        records = [*found.proofs.get((hidden.wiki, hidden.page_id), ())]
+        if hidden.rev_id is not None:
+            records += found.proofs.get((hidden.wiki, -hidden.rev_id), ())
+        doc = {
+            "cause": hidden.cause,
+            "kind": "erasure",
+            "page_id": hidden.page_id,
+            "records": records,
+            "rev_id": hidden.rev_id,
+            "wiki": hidden.wiki,
+        }
+        return Out(
+            topic=self._topics.source,
+            key=f"erasure:{hidden.cause}".encode(),
+            value=orjson.dumps(doc, option=orjson.OPT_SORT_KEYS),
+            partition=page_partition(hidden.wiki, hidden.page_id, self._settings.partitions),
+            headers=[("kind", KIND_ERASURE)],
+        )
+
+
+async def _read(reader: AIOKafkaConsumer, tp: TopicPartition, start: int, end: int) -> AsyncIterator[Any]:
+    reader.seek(tp, start)
+    while await reader.position(tp) < end:
+        batch = await reader.getmany(tp, timeout_ms=1000)
+        for record in batch.get(tp, ()):
+            if record.offset < end:
+                yield record
+
+
+def count(erasure: Erasure) -> None:
+    """Say in metrics what was committed."""
+    metrics.ERASED.labels("skeleton").inc(sum(_kind(out) == KIND_SKELETON for out in erasure.outs))
+    metrics.ERASED.labels("tombstone").inc(sum(out.value is None for out in erasure.outs))
+    metrics.ERASED.labels("proof").inc(sum(_kind(out) == KIND_ERASURE for out in erasure.outs))
+
+
+def _kind(out: Out) -> bytes | None:
+    return dict(out.headers).get("kind")

@@ -1,0 +1,268 @@
+"""Erasure in the log: what is left, who is erased, what goes from the broker, and that a replay decides the same."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from conftest import MakeSettings, produce, read_all, shared_data
+from sse_server import SseServer, canaries, page_change, recent_change
+from test_source import running, until
+
+from processors.digest import user_key
+from processors.shard import Shard
+from processors.skeleton import concerns, hidden_by, skeleton
+from schemas.content import record_key
+from schemas.decision import encode_decision
+from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, Canary, PageChange, decode_event, rfc3339
+from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, Tick, encode_policies, encode_tick
+from streams.capture import capture, read_capture, replay
+from streams.kafka import Out, header
+from streams.settings import Settings
+from streams.topics import Topics
+
+AT_MS = 1_795_314_219_671
+SECRET = "a-telephone-number"
+CULPRIT = "Whoever Wrote It"
+
+
+def edit(n: int, *, page: int = 7, user: str = CULPRIT, prior: int | None = None, **more: Any) -> dict[str, Any]:
+    """An edit whose comment, and that of the one before, says too much."""
+    doc = page_change(n, AT_MS + n, page=page)
+    doc["revision"] |= {
+        "comment": SECRET,
+        "rev_sha1": f"{n:031}",
+        "editor": {"user_text": user, "groups": ["*"]},
+    } | more
+    doc["meta"] |= {"uri": f"https://en.wikipedia.org/{SECRET}"}
+    if prior is not None:
+        doc["prior_state"] = {"revision": {"rev_id": prior, "comment": SECRET, "rev_sha1": f"{prior:031}"}}
+    return doc
+
+
+def hide(n: int, *, page: int = 7, at: int = 100) -> dict[str, Any]:
+    return {
+        "$schema": "/mediawiki/revision/visibility-change/1.0.0",
+        "meta": page_change(n, AT_MS + at)["meta"]
+        | {"id": f"hide-{n}", "stream": VISIBILITY_CHANGE, "topic": f"eqiad.{VISIBILITY_CHANGE}"},
+        "database": "enwiki",
+        "page_id": page,
+        "rev_id": n,
+        "rev_timestamp": rfc3339(AT_MS + n),
+        "comment": SECRET,
+        "performer": {"user_text": "An Admin"},
+        "visibility": {"text": False, "user": True, "comment": False},
+        "prior_state": {"visibility": {"text": True, "user": True, "comment": True}},
+    }
+
+
+def dumps(doc: dict[str, Any]) -> bytes:
+    return orjson.dumps(doc)
+
+
+def test_a_skeleton_keeps_ids_hashes_times_and_flags_and_no_text_comment_or_name() -> None:
+    whole = decode_event(dumps(edit(5, is_minor_edit=True)))
+    left = skeleton(dumps(edit(5, is_minor_edit=True)), {5})
+    assert SECRET.encode() not in left
+    assert CULPRIT.encode() not in left
+    event = decode_event(left)
+    assert isinstance(event, PageChange)
+    assert isinstance(whole, PageChange)
+    assert (event.meta, event.rev_sha1, event.rev_ms, event.is_minor) == (
+        whole.meta,
+        whole.rev_sha1,
+        whole.rev_ms,
+        True,
+    )
+    assert event.editor is not None
+    assert (event.editor.user_text, event.editor.key) == ("", user_key("enwiki", CULPRIT))
+    assert skeleton(left, {5}) == left
+
+
+def test_of_the_successor_only_the_prior_state_is_reduced() -> None:
+    left = orjson.loads(skeleton(dumps(edit(6, prior=5)), {5}))
+    assert left["revision"]["comment"] == SECRET
+    assert left["prior_state"] == {"revision": {"rev_id": 5, "rev_sha1": f"{5:031}"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "doc", "wanted"),
+    [
+        (b"enwiki:7:5:a", edit(5), True),
+        (b"enwiki:7:6:a", edit(6, prior=5), True),
+        (b"enwiki:7:6:a", edit(6, prior=4), False),
+        (b"dewiki:7:5:a", edit(5), False),
+        (b"enwiki:8:5:a", edit(5, page=8), False),
+        (b"enwiki::5:a", recent_change(5, AT_MS), True),
+        (b"enwiki:::a", recent_change(5, AT_MS, kind="log"), False),
+    ],
+)
+def test_a_record_is_concerned_if_it_is_about_the_revision_or_repeats_it_in_its_prior_state(
+    key: bytes, doc: dict[str, Any], wanted: bool
+) -> None:
+    assert concerns(key, dumps(doc), {("enwiki", 7): {5}}) is wanted
+
+
+def test_a_suppressed_deletion_hides_the_whole_page_and_an_ordinary_one_nothing() -> None:
+    gone = edit(5) | {"page_change_kind": "delete"}
+    assert hidden_by(dumps(gone | {"performer": {"user_text": "An Admin"}})) is None
+    flags = {"is_content_visible": False, "is_editor_visible": False, "is_comment_visible": False}
+    gone["revision"] |= flags
+    found = hidden_by(dumps(gone))
+    assert found is not None
+    assert (found.page_id, found.rev_id) == (7, None)
+    shown = hide(5)
+    shown["visibility"] = {"text": True, "user": True, "comment": True}
+    assert hidden_by(dumps(shown)) is None
+
+
+def recorded() -> Iterator[bytes]:
+    packed = gzip.decompress((shared_data() / "recording" / "stream.sse.gz").read_bytes())
+    return (line[5:].strip() for line in packed.splitlines() if line.startswith(b"data:"))
+
+
+def test_a_recording_of_which_nothing_but_skeletons_is_left_is_decided_the_same() -> None:
+    rules = Policies(policies=(Policy(name="live", hold_seconds=0), Policy(name="fast", hold_seconds=60)))
+    shards = Shard(), Shard()
+    for shard in shards:
+        shard.apply(KIND_CONTROL, encode_policies(rules))
+    made: tuple[list[bytes], list[bytes]] = ([], [])
+    for number, data in enumerate(recorded()):
+        event = decode_event(data)
+        tick = encode_tick(
+            Tick(
+                number=number,
+                heard_ms=dict.fromkeys((PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE), event.meta.at_ms),
+                cursor=(),
+            )
+        )
+        bare = data if isinstance(event, Canary) else skeleton(data, {None})
+        for shard, value, decisions in zip(shards, (data, bare), made, strict=True):
+            for kind, each in ((KIND_EVENT, value), (KIND_TICK, tick)):
+                decisions += [encode_decision(d) for group in shard.apply(kind, each) for d in group.decisions]
+    assert made[0] == made[1]
+    assert len(made[0]) > 1000
+
+
+@pytest.mark.kafka
+async def test_what_is_hidden_goes_from_the_log_and_from_content_and_the_proof_names_what_went(
+    make_settings: MakeSettings,
+) -> None:
+    async with SseServer().running() as server:
+        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
+        await server.add(edit(5), edit(6, prior=5, user="Another"), edit(9, page=8))
+        async with running(settings):
+            await until(settings, lambda log: len(log.events) == 3)
+            await server.add(hide(5))
+            log = await until(settings, lambda log: bool(kinds(log, b"erasure")))
+    proof = orjson.loads(kinds(log, b"erasure")[0].value)
+    assert (proof["cause"], proof["rev_id"]) == ("hide-5", 5)
+    reduced = {r.key for r in kinds(log, b"skeleton")}
+    assert reduced == {key_of(edit(5), 5), key_of(edit(6), 6), b"enwiki:7:5:hide-5"}
+    assert {each["key"].encode() for each in proof["records"]} == reduced
+    assert not any(b"a-tele" in r.value for r in kinds(log, b"skeleton") if r.key != key_of(edit(6), 6))
+    places = {r.key: int((header(r, "place") or b"").split(b":")[0]) for r in kinds(log, b"skeleton")}
+    assert places == {r.key: r.offset for r in log.events if r.key in reduced}
+    gone = [r.key for r in await read_all(settings, Topics(settings).content) if r.value is None]
+    assert gone == [record_key("enwiki", 7, 5), record_key("enwiki", 7, 6)]
+
+
+def kinds(log: Any, kind: bytes) -> list[Any]:
+    return [r for r in log.records if header(r, "kind") == kind]
+
+
+def key_of(doc: dict[str, Any], n: int) -> bytes:
+    return f"enwiki:{doc['page']['page_id']}:{n}:{doc['meta']['id']}".encode()
+
+
+@pytest.mark.kafka
+async def test_a_hidden_string_is_in_no_topic_and_no_file_of_the_broker_and_a_replay_decides_the_same(
+    make_settings: MakeSettings, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async with SseServer().running() as server:
+        settings = await make_settings(
+            partitions=1, source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1,
+            policies=(Policy(name="live", hold_seconds=0),),
+        )  # fmt: skip
+        topics = Topics(settings)
+        # Of a broker that somebody else runs we see no files.
+        found = tmp_path_factory.getbasetemp().glob("kafka*/data")
+        logs = [log for data in found for name in (topics.source, topics.content) for log in data.glob(f"{name}-0")]
+        await compact_soon(settings, topics.source, topics.content)
+        content = Out(topic=topics.content, key=record_key("enwiki", 7, 5), value=SECRET.encode(), partition=0)
+        await produce(settings, [content])
+        await server.add(edit(5), edit(9, page=8), *canaries(1, AT_MS + 50))
+        server.messages[1] = type(server.messages[1])(**fields(server.messages[1], SECRET, "kept"))
+        async with running(settings):
+            await until(settings, lambda log: len(log.events) == 2)
+            assert all(in_files(log) for log in logs)
+            whole, bare = tmp_path / "whole.ndjson", tmp_path / "bare.ndjson.gz"
+            await server.add(hide(5))
+            await until(settings, lambda log: bool(kinds(log, b"erasure")))
+            await capture(settings, whole)
+            await gone_from(settings, topics, logs)
+            await capture(settings, bare)
+    assert SECRET not in whole.read_text()
+    decided = [decisions(path) for path in (whole, bare)]
+    assert decided[0] == decided[1]
+    assert len(decided[0]) == 3  # two releases, and what the hiding takes back
+
+
+def fields(message: Any, old: str, new: str) -> dict[str, Any]:
+    data = message.data.replace(old.encode(), new.encode())
+    return {"topic": message.topic, "offset": message.offset, "at_ms": message.at_ms, "data": data}
+
+
+def decisions(path: Path) -> list[bytes]:
+    found = []
+    for _, groups in replay(read_capture(path)):
+        assert isinstance(groups, list)
+        found += [encode_decision(decision) for group in groups for decision in group.decisions]
+    return found
+
+
+async def compact_soon(settings: Settings, *names: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        rows = {row.name: row.config for row in Topics(settings).table()}
+        soon = {"max.compaction.lag.ms": "500", "segment.ms": "500", "delete.retention.ms": "1000"}
+        await admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name, configs=rows[name] | soon) for name in names]
+        )
+    finally:
+        await admin.close()
+
+
+async def gone_from(settings: Settings, topics: Topics, logs: list[Path]) -> None:
+    """Return when no reader gets the string, and no file of the broker has it."""
+    began = time.monotonic()
+    async with asyncio.timeout(90):
+        while True:
+            # Nothing is erased from a partition that is not written to; ticks do it for the log.
+            await produce(settings, [Out(topic=topics.content, key=b"x:1:1", value=b"x", partition=0)])
+            records = [r for name in (topics.source, topics.content) for r in await read_all(settings, name)]
+            readable = any(SECRET.encode() in (record.value or b"") for record in records)
+            if not readable and not any(in_files(log) for log in logs):
+                print(f"gone after {time.monotonic() - began:.1f} s")
+                return
+            await asyncio.sleep(0.3)
+
+
+def in_files(log: Path) -> bool:
+    """Whether a file of this log has the string. Batches are packed, but lz4 writes what is new to it as it is."""
+    for path in log.glob("*.log*"):
+        try:
+            if path.is_file() and SECRET.encode() in path.read_bytes():
+                return True
+        except FileNotFoundError:
+            continue  # the cleaner was quicker
+    return False

@@ -1,0 +1,373 @@
+"""What networks, servers and Kafka do to the source: each message of the server's own list is in the log exactly once.
+
+Small numbers here; `make soak` has the large ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import MakeSettings, produce
+from sse_server import Fault, SseServer, canaries, page_change, recent_change
+from test_erase import edit, hide, kinds
+from test_source import AT_MS, Log, id_of, letters, offset_of, read, running, until
+
+from processors.shard import Shard
+from schemas.control import encode_endpoint
+from schemas.event import PAGE_CHANGE, RISK_STREAMS, TAGS_CHANGE
+from schemas.log import Policy, decode_tick
+from schemas.reasons import State, Step
+from streams import cluster, metrics, sse
+from streams.broker import Broker
+from streams.clock import now_ms
+from streams.endpoints import Choice
+from streams.kafka import Out, header
+from streams.settings import Settings, cache_folder
+from streams.topics import Topics
+
+pytestmark = pytest.mark.kafka
+
+STATUSES = (403, 404, 429, 500, 502, 503)
+
+
+@pytest.fixture(autouse=True)
+def _haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "REFUSED_SECONDS", 0.01)
+    monkeypatch.setattr(sse, "MAX_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(sse, "MAX_RETRY_AFTER_SECONDS", 0.05)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[SseServer]:
+    async with SseServer().running() as started:
+        yield started
+
+
+@pytest.fixture
+async def at(make_settings: MakeSettings, server: SseServer) -> Settings:
+    return await make_settings(source=server.url, since="earliest", tick_seconds=0.02, recentchange="all")
+
+
+def edits(count: int, begin: int = 0) -> list[dict[str, Any]]:
+    """Three in each millisecond, and every tenth a little earlier than the one before."""
+    return [page_change(n, AT_MS + n // 3 - 28 * (n % 10 == 9), page=n % 7) for n in range(begin, begin + count)]
+
+
+async def holds_each_once(settings: Settings, docs: list[dict[str, Any]], seconds: float = 60) -> Log:
+    """The log, once everything is in it: each of `docs` once, and in their order."""
+    log = await until(settings, lambda log: len(set(log.ids)) >= len(docs), seconds)
+    assert Counter(log.ids) == Counter(map(id_of, docs))
+    order = {id_of(doc): n for n, doc in enumerate(docs)}
+    places = [(r.partition, order[each]) for r, each in zip(log.events, log.ids, strict=True)]
+    assert places == sorted(places)
+    return log
+
+
+@pytest.mark.parametrize("cuts", [50, pytest.param(1000, marks=pytest.mark.soak)])
+async def test_cut_at_any_byte_the_log_has_each_message_once(at: Settings, server: SseServer, cuts: int) -> None:
+    chooser = random.Random(cuts)
+    server.faults = [
+        Fault(how=chooser.choice(("torn", "torn-rst")), after_bytes=chooser.randrange(5000)) for _ in range(cuts)
+    ]
+    docs = edits(6 * cuts)
+    for doc in docs:
+        server._append(doc, "")
+    async with running(at):
+        await holds_each_once(at, docs, seconds=cuts)
+    assert not server.faults
+
+
+async def test_whatever_a_server_answers_the_log_has_each_message_once(at: Settings, server: SseServer) -> None:
+    server.faults = [
+        fault
+        for status in STATUSES
+        for fault in (
+            Fault(status=status),
+            Fault(status=status, headers={"Retry-After": "1000000000"}),
+            Fault(status=status, headers={"Retry-After": "Fri, 31 Dec 2099 23:59:59 GMT"}),
+        )
+    ]
+    server.faults += [Fault(how="html"), Fault(after=2, how="error"), Fault(after=1, how="drip"), Fault(how="mute")]
+    docs = edits(30)
+    await server.add(*docs)
+    async with running(at.with_(idle_seconds=0.3)):
+        await holds_each_once(at, docs)
+    assert not server.faults
+
+
+async def test_a_storm_of_redeployments_costs_nothing_but_requests(at: Settings, server: SseServer) -> None:
+    server.faults = [Fault(after=n % 3, how=("eof", "rst", "torn")[n % 3]) for n in range(40)]
+    docs = edits(60)
+    await server.add(*docs)
+    async with running(at):
+        await holds_each_once(at, docs)
+    assert not server.faults
+
+
+async def test_a_datacentre_switch_while_we_are_away_loses_nothing_and_doubles_nothing(
+    at: Settings, server: SseServer
+) -> None:
+    docs = [page_change(n, AT_MS + 500 * n, page=n % 7) for n in range(300)]
+    broken = page_change(900, AT_MS + 99_600) | {"$schema": "/mediawiki/page/change/2.0.0"}
+    await server.add(*docs[:200], broken)
+    async with running(at):
+        await until(at, lambda log: offset_of(log) == 201)
+    # All that comes again lies in the last minute; what was written of it is known from the log alone.
+    server.offset_base = -40
+    await server.add(*docs[200:])
+    async with running(at):
+        log = await until(at, lambda log: len(set(log.ids)) == 300)
+        await until(at, lambda log: offset_of(log) == 261)
+    assert Counter((await read(at)).ids) == Counter(map(id_of, docs))
+    assert len(await letters(at)) == 1
+    numbers = [decode_tick(r.value).number for r in log.ticks if r.partition == 0]
+    assert numbers == sorted(set(numbers))
+
+
+async def test_the_endpoint_flipped_under_load_by_records_of_people_costs_nothing(
+    make_settings: MakeSettings, server: SseServer
+) -> None:
+    docs: list[dict[str, Any]] = []
+    async with SseServer().running() as second:
+        settings = await make_settings(
+            source=server.url, source_fallback=second.url, since="earliest", tick_seconds=0.02
+        )
+        async with running(settings):
+            for n, choice in enumerate((Choice.FALLBACK, Choice.PRIMARY, Choice.FALLBACK, Choice.FALLBACK)):
+                fresh = edits(20, 20 * n)
+                docs += fresh
+                await server.add(*fresh)
+                await second.add(*fresh)
+                record = Out(
+                    topic=Topics(settings).control, key=b"endpoint", value=encode_endpoint(choice), partition=0
+                )
+                await produce(settings, [record])
+                await holds_each_once(settings, docs)
+        assert len(second.requests) >= 2
+        before = len(server.requests)
+        # The last choice counts after a restart, too; and no reader of the log is bothered with it.
+        async with running(settings):
+            more = edits(5, 80)
+            await second.add(*more)
+            log = await holds_each_once(settings, docs + more)
+        assert len(server.requests) == before
+    assert all(b"choice" not in r.value for r in log.records)
+
+
+async def test_what_a_newer_source_sends_passes_and_is_counted_and_what_lacks_a_person_passes_too(
+    at: Settings, server: SseServer
+) -> None:
+    def drift() -> float:
+        return float(metrics.SCHEMA_DRIFT.labels(PAGE_CHANGE)._value.get())
+
+    before = drift()
+    newer = page_change(1, AT_MS) | {"$schema": "/mediawiki/page/change/1.13.0", "never_seen": {"a": [1]}}
+    large = page_change(5_000_000_000, AT_MS + 1)
+    special = page_change(3, AT_MS + 2)
+    special["page"]["namespace_id"] = -1
+    gone = page_change(4, AT_MS + 3) | {"page_change_kind": "delete", "performer": {}}
+    gone["revision"] = {"rev_id": 4, "rev_dt": gone["dt"], "is_content_visible": False, "is_editor_visible": False}
+    bare = recent_change(5, AT_MS + 4, kind="log")
+    risk = {
+        "$schema": "/mediawiki/page/prediction_classification_change/1.3.0",
+        "meta": {k: v for k, v in page_change(6, AT_MS + 5)["meta"].items() if k != "domain"}
+        | {"id": "risk", "stream": RISK_STREAMS[0], "topic": f"eqiad.{RISK_STREAMS[0]}"},
+        "wiki_id": "enwiki",
+        "page": {"page_id": 1},
+        "revision": {"rev_id": 6},
+        "predicted_classification": {"model_name": "m", "model_version": "3", "probabilities": {"true": 0.1}},
+    }
+    docs = [newer, large, special, gone, bare, risk]
+    await server.add(*docs, page_change(7, AT_MS + 6) | {"$schema": "/mediawiki/page/change/2.0.0"})
+    async with running(at):
+        await until(at, lambda log: set(log.ids) == set(map(id_of, docs)))
+        await until(at, lambda log: offset_of(log) == 5)
+    assert drift() == before + 1
+    assert [header(letter, "reason") for letter in await letters(at)] == [b"unknown_schema"]
+
+
+RUN = """
+import asyncio, os, signal
+from streams import source, sse
+from streams.settings import Settings
+sse.REFUSED_SECONDS = 0.01
+async def main():
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await source.run(Settings.from_env(os.environ), stop)
+asyncio.run(main())
+"""
+# Where the source kills itself; the pass is chosen at random.
+KILLS = (
+    "source.fenced", "source.read", "source.sent", "source.committed", "source.disconnected",
+    "erase.found", "erase.committed",
+)  # fmt: skip
+
+
+def process(settings: Settings, failpoint: str = "") -> subprocess.Popen[bytes]:
+    env = os.environ | {name: value for name, value, _ in settings.described()} | {"SLUICE_FAILPOINT": failpoint}
+    return subprocess.Popen([sys.executable, "-c", RUN], cwd=Path(__file__).parents[1], env=env)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("state", [0, *(pytest.param(n, marks=pytest.mark.soak) for n in range(1, 6))])
+async def test_killed_at_each_of_its_failpoints_it_neither_loses_nor_doubles_nor_forgets_to_erase(
+    make_settings: MakeSettings, server: SseServer, state: int
+) -> None:
+    chooser = random.Random(state)
+    settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.03, erase_seconds=0.05)
+    docs: list[dict[str, Any]] = []
+    for n, name in enumerate(KILLS):
+        fresh = [edit(20 * n + each, page=7) for each in range(1, 11)]
+        hiding = hide(20 * n + chooser.randrange(1, 11), at=20 * n + 11)
+        docs += [*fresh, hiding]
+        server.faults = [Fault(after=3, how="torn"), Fault(after=4, how="rst")]
+        await server.add(*fresh, hiding)
+        passes = 1 if name in {"source.fenced", "source.disconnected"} else chooser.randrange(1, 3)
+        dying = process(settings, f"{name}:{passes}")
+        try:
+            assert await asyncio.to_thread(dying.wait, 60) == -signal.SIGKILL, name
+        finally:
+            dying.kill()
+    server.faults = []
+    async with running(settings):
+        log = await until(settings, lambda log: len(proofs(log)) == len(KILLS))
+        log = await until(settings, lambda log: len(set(log.ids)) == len(docs))
+    assert Counter(log.ids) == Counter(map(id_of, docs))
+    numbers = [decode_tick(r.value).number for r in log.ticks if r.partition == 0]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def proofs(log: Log) -> set[bytes]:
+    return {r.key for r in kinds(log, b"erasure")}
+
+
+async def test_no_hold_ends_in_a_span_that_was_not_heard_and_every_one_ends_after_it(
+    make_settings: MakeSettings, server: SseServer
+) -> None:
+    #  speaking ---- cut for twice the window ---- speaking ---- tags deaf for twice the window ---- all speak
+    hold = 0.6
+    settings = await make_settings(
+        source=server.url, partitions=1, tick_seconds=0.03, quiet_seconds=0.15, caught_up_seconds=0.3,
+        deaf_seconds=0.5, grace_seconds=0.1, policies=(Policy(name="short", hold_seconds=hold),),
+    )  # fmt: skip
+    world = World(server)
+    async with running(settings):
+        await until(settings, lambda log: bool(log.ticks))
+        await world.live(1.0)
+        server.faults = [Fault(status=503)] * 10_000
+        server.cut()
+        cut_ms = now_ms()
+        await world.live(2 * hold)
+        server.faults = []
+        await world.live(1.2)
+        deaf_ms = now_ms()
+        await world.live(2 * hold + 0.6, without=TAGS_CHANGE)
+        back_ms = now_ms()
+        await world.live(1.5)
+        log = await until(settings, lambda log: len(released(log)) >= world.edits - 30)
+    ends = released(log)
+    assert len({rev for rev, _, _ in ends}) == len(ends)
+    # Ticks tell when a decision was made: the newest message that the log had before it.
+    cut = [made for _, fire, made in ends if cut_ms + 300 < fire < cut_ms + 2000 * hold]
+    deaf = [made for _, fire, made in ends if deaf_ms + 700 < fire < back_ms]
+    assert cut
+    assert deaf
+    assert min(cut) >= cut_ms + 2000 * hold - 50
+    assert min(deaf) >= back_ms - 50
+
+
+class World:
+    """Edits and canaries in real time."""
+
+    def __init__(self, server: SseServer) -> None:
+        self._server = server
+        self.edits = 0
+
+    async def live(self, seconds: float, without: str = "") -> None:
+        until_ms = now_ms() + 1000 * seconds
+        while now_ms() < until_ms:
+            self.edits += 1
+            beats = [each for each in canaries(self.edits, now_ms()) if each["meta"]["stream"] != without]
+            await self._server.add(page_change(self.edits, now_ms(), page=self.edits), *beats)
+            await asyncio.sleep(0.03)
+
+
+def released(log: Log) -> list[tuple[int, int, int]]:
+    """(revision, fire time, broker's time of the record that released it), by the gate's own core over the log."""
+    shard = Shard()
+    return [
+        (decision.rev_id, decision.fire_ms, record.timestamp)
+        for record in log.records
+        for group in shard.apply(header(record, "kind"), record.value)
+        for decision in group.decisions
+        if decision.state is State.RELEASED
+    ]
+
+
+@pytest.mark.chaos
+@pytest.mark.soak
+@pytest.mark.parametrize("how", ["frozen", "terminated", "killed", "away"])
+async def test_whatever_the_broker_does_under_load_the_log_has_each_message_once_and_memory_is_flat(
+    tmp_path: Path, server: SseServer, how: str
+) -> None:
+    broker = Broker(tmp_path, cache=cache_folder(os.environ))
+    await asyncio.to_thread(broker.start)
+    docs: list[dict[str, Any]] = []
+
+    async def feed() -> None:
+        while True:
+            fresh = edits(20, len(docs))
+            docs.extend(fresh)
+            await server.add(*fresh)
+            await asyncio.sleep(0.1)
+
+    try:
+        settings = Settings(
+            kafka=broker.bootstrap, partitions=3, source=server.url, since="earliest", tick_seconds=0.2, metrics_port=0
+        )
+        await cluster.create(settings)
+        feeding = asyncio.create_task(feed())
+        async with running(settings) as step:
+            await until(settings, lambda log: len(log.events) > 100)
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            rebuilt = metrics.REBUILDS.labels(Step.SOURCE)._value.get()
+            for _ in range(1 if how == "away" else 3):
+                await disturb(broker, how)
+            seen = len((await read(settings)).events)
+            await until(settings, lambda log: len(log.events) > seen, 180)
+            feeding.cancel()
+            await until(settings, lambda log: len(set(log.ids)) == len(docs), 180)
+            assert not step.done()
+            grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    finally:
+        feeding.cancel()
+        await asyncio.to_thread(broker.stop)
+    assert grown_mb < 150
+    print(f"{how}: {len(docs)} events, {metrics.REBUILDS.labels(Step.SOURCE)._value.get() - rebuilt} rebuilds")
+
+
+async def disturb(broker: Broker, how: str) -> None:
+    if how == "frozen":
+        os.kill(broker.pid, signal.SIGSTOP)
+        await asyncio.sleep(20)
+        os.kill(broker.pid, signal.SIGCONT)
+    elif how == "killed":
+        await asyncio.to_thread(broker.kill)
+        await asyncio.to_thread(broker.start)
+    else:
+        await asyncio.to_thread(broker.stop)
+        await asyncio.sleep(60 if how == "away" else 0)
+        await asyncio.to_thread(broker.start)
+    await asyncio.sleep(3)
