@@ -36,6 +36,7 @@ from schemas.enriched import (
 from schemas.event import PageChange, decode_event, rfc3339
 from schemas.log import InvalidRecord
 from schemas.reasons import Answer
+from schemas.shapes import Infobox, Table
 
 MAX_ITEMS = 2_000
 MAX_PLAIN_TEXT = 1_000_000
@@ -48,9 +49,18 @@ MAX_CHARACTERS = {
     "categories": 50_000,
     "media": 100_000,
     "templates": 600_000,
-    "references": 400_000,
+    "references": 500_000,
     "external_links": 200_000,
+    "infoboxes": 100_000,
+    "tables": 400_000,
+    "lists": 100_000,
+    "galleries": 20_000,
+    "language_links": 50_000,
+    "maintenance": 50_000,
+    "comments": 100_000,
 }
+# What the marks around a cell, an item, a value weigh in JSON, in characters of 6 bytes.
+MARKUP = 10
 MAX_DELTA_CHARACTERS = 40_000
 
 _T = TypeVar("_T")
@@ -100,6 +110,16 @@ def page_content(found: Scan) -> PageContent:
         truncated["plain_text"] = len(found.plain_text)
     if len(abstract) > MAX_ABSTRACT:
         truncated["abstract"] = len(abstract)
+    templates = bounded("templates", found.templates, _template_size)
+    galleries = bounded("galleries", found.galleries, lambda g: _size(g.mode, g.caption))
+    references, infoboxes, media, maintenance = found.references, found.infoboxes, found.media, found.maintenance
+    if len(templates) < len(found.templates):
+        kept = range(len(templates))
+        references = tuple(r._replace(citations=tuple(n for n in r.citations if n in kept)) for r in references)
+        infoboxes = tuple(box for box in infoboxes if box.template in kept)
+        maintenance = tuple(tag for tag in maintenance if tag.template in kept)
+    if len(galleries) < len(found.galleries):
+        media = tuple(replace(m, gallery=None) if (m.gallery or 0) >= len(galleries) else m for m in media)
     return PageContent(
         parser=PARSER,
         degraded=found.degraded,
@@ -109,10 +129,17 @@ def page_content(found: Scan) -> PageContent:
         sections=bounded("sections", found.sections, lambda s: len(s.title)),
         links=bounded("links", found.links, lambda x: _size(x.title, x.anchor, x.text)),
         categories=bounded("categories", found.categories, lambda c: _size(c.title, c.sort_key)),
-        media=bounded("media", found.media, lambda m: _size(m.title, m.caption)),
-        templates=bounded("templates", found.templates, _template_size),
-        references=bounded("references", found.references, lambda r: _size(r.name, r.group, r.content)),
+        media=bounded("media", media, lambda m: _size(m.title, m.caption, m.alt)),
+        templates=templates,
+        references=bounded("references", references, lambda r: _size(r.name, r.group, r.content, r.text)),
         external_links=bounded("external_links", found.external_links, lambda e: _size(e.url, e.text)),
+        infoboxes=bounded("infoboxes", infoboxes, _infobox_size),
+        tables=bounded("tables", found.tables, _table_size),
+        lists=bounded("lists", found.lists, lambda each: sum(len(item.marks) + MARKUP for item in each.items)),
+        galleries=galleries,
+        language_links=bounded("language_links", found.language_links, lambda x: _size(x.language, x.title)),
+        maintenance=bounded("maintenance", maintenance, lambda tag: len(tag.name)),
+        comments=bounded("comments", found.comments, len),
         redirect=found.redirect,
         truncated=truncated,
     )
@@ -136,6 +163,14 @@ def _template_size(template: Template) -> int:
     """Quotes and commas of many empty values weigh too."""
     values = sum(len(value) + 4 for value in template.positional)
     return len(template.name) + values + sum(len(key) + len(value) + 8 for key, value in template.named.items())
+
+
+def _infobox_size(box: Infobox) -> int:
+    return sum(_size(value.name, value.text) + MARKUP for value in box.values)
+
+
+def _table_size(table: Table) -> int:
+    return _size(table.caption) + sum(len(cell.text) + MARKUP for row in table.rows for cell in row)
 
 
 def _delta(content: Content, found: Scan | None) -> tuple[Delta | None, DeltaAbsent | None]:

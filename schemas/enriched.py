@@ -3,6 +3,8 @@
 Key `wiki:page:rev`. Written by enrich, read by publish. Names in JSON are the names of the fields here; only `Enriched`
 adds `$schema`. Absent, false and zero are three things: None where it is not known or does not exist, an empty tuple
 where it is known that there is none. Fields may be added; what is here stays.
+
+What a page has by the thousand is a `NamedTuple`: frozen like the others, and made in a quarter of the time.
 """
 
 from __future__ import annotations
@@ -11,13 +13,26 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import orjson
 
 from schemas.content import record_key
 from schemas.event import Editor
 from schemas.log import InvalidRecord
+from schemas.shapes import (
+    Cell,
+    Gallery,
+    Infobox,
+    InfoboxValue,
+    KnownBy,
+    LanguageLink,
+    ListItem,
+    Maintenance,
+    MaintenanceTag,
+    Table,
+    WikiList,
+)
 
 SCHEMA = "/sluice/enriched/1.0.0"
 
@@ -56,11 +71,12 @@ class Degraded(StrEnum):
     RAW = "raw"  # values of parameters were dropped or cut
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """`[[title#anchor|text]]`. title: spaces, first letter upper, "" = this page. text: as shown; None = the title."""
+class Link(NamedTuple):
+    """`[[title#anchor|text]]`. title: with prefix, spaces, first letter upper, "" = this page. text: as shown; None =
+    the title. namespace: its number, 0 = article; None = another wiki, or one of the wiki's own that we do not know."""
 
     title: str
+    namespace: int | None = 0
     anchor: str | None = None
     text: str | None = None
 
@@ -75,14 +91,16 @@ class Category:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Media:
-    """A file that is shown, title without its prefix, by a link or in a gallery. caption: plain text."""
+    """A file that is shown, title without its prefix, by a link or in a gallery. caption: plain text. alt: what is read
+    out instead. gallery: index in `galleries`."""
 
     title: str
     caption: str | None = None
+    alt: str | None = None
+    gallery: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
+class Template(NamedTuple):
     """`{{name|positional|key=value}}`, parser functions and magic words included.
 
     name: spaces, first letter upper, without prefix; of `{{#if: x | y}}` it is `#if` and `x` the first positional.
@@ -91,22 +109,23 @@ class Template:
     """
 
     name: str
-    positional: tuple[str, ...] = ()
+    positional: tuple[str, ...]
     named: Mapping[str, str]
     parent: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """`<ref name= group=>content</ref>`. content: wikitext; None where the tag only names another one."""
+class Reference(NamedTuple):
+    """`<ref name= group=>content</ref>`. content: wikitext; None where the tag only names another one. text: plain,
+    without what templates say. citations: indices in `templates` of those that stand in it, with names and fields."""
 
     name: str | None = None
     group: str | None = None
     content: str | None = None
+    text: str | None = None
+    citations: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExternalLink:
+class ExternalLink(NamedTuple):
     """`[url text]` or a bare url (text None)."""
 
     url: str
@@ -139,7 +158,8 @@ class PageContent:
     parser: name and version. degraded: bounds the page went beyond. truncated: field → how many were found, where the
     record holds fewer (of `plain_text`: characters).
     plain_text: no headings, templates, tables, references, captions; its length before truncation is plain_text_length.
-    abstract: the lead's plain text.
+    abstract: the lead's plain text. comments: what is between `<!--` and `-->`. Indices into `templates` and
+    `galleries` of things that the record no longer holds are left out, or None.
     """
 
     source: str = "wikitext"
@@ -156,6 +176,13 @@ class PageContent:
     templates: tuple[Template, ...]
     references: tuple[Reference, ...]
     external_links: tuple[ExternalLink, ...]
+    infoboxes: tuple[Infobox, ...]
+    tables: tuple[Table, ...]
+    lists: tuple[WikiList, ...]
+    galleries: tuple[Gallery, ...]
+    language_links: tuple[LanguageLink, ...]
+    maintenance: tuple[MaintenanceTag, ...]
+    comments: tuple[str, ...]
     redirect: Redirect | None
 
 
@@ -322,14 +349,15 @@ def decode_enriched(payload: bytes) -> Enriched:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    """What orjson writes for one of our dataclasses. Raises `TypeError` for anything else."""
+    """What orjson writes for one of our records. Raises `TypeError` for anything else."""
     kind: Any = type(value)
     return {name: getattr(value, name) for name in _names(kind)}
 
 
 @cache
 def _names(kind: Hashable) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(cast(Any, kind)))
+    named: tuple[str, ...] | None = getattr(kind, "_fields", None)
+    return named if named is not None else tuple(field.name for field in fields(cast(Any, kind)))
 
 
 def _known(kind: Any, doc: dict[str, Any]) -> dict[str, Any]:
@@ -353,9 +381,28 @@ def _content(doc: dict[str, Any]) -> PageContent:
         "templates": _all(Template, doc["templates"]),
         "references": _all(Reference, doc["references"]),
         "external_links": _all(ExternalLink, doc["external_links"]),
+        "infoboxes": tuple(_infobox(infobox) for infobox in doc["infoboxes"]),
+        "tables": tuple(_table(table) for table in doc["tables"]),
+        "lists": tuple(WikiList(items=_all(ListItem, each["items"])) for each in doc["lists"]),
+        "galleries": _all(Gallery, doc["galleries"]),
+        "language_links": _all(LanguageLink, doc["language_links"]),
+        "maintenance": tuple(
+            MaintenanceTag(**_known(MaintenanceTag, tag) | {"kind": Maintenance(tag["kind"])})
+            for tag in doc["maintenance"]
+        ),
         "redirect": None if doc["redirect"] is None else Redirect(**_known(Redirect, doc["redirect"])),
     }
     return PageContent(**values)
+
+
+def _infobox(doc: dict[str, Any]) -> Infobox:
+    return Infobox(
+        template=doc["template"], known_by=KnownBy(doc["known_by"]), values=_all(InfoboxValue, doc["values"])
+    )
+
+
+def _table(doc: dict[str, Any]) -> Table:
+    return Table(caption=doc["caption"], rows=tuple(_all(Cell, row) for row in doc["rows"]))
 
 
 def _delta(doc: dict[str, Any]) -> Delta:

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.found import Scan
-from processors.namespaces import LANGUAGES, Namespaces, namespaces_of, normal_title, split_prefix
+from processors.namespaces import CATEGORY, FILE, LANGUAGES, Namespaces, namespaces_of, normal_title, split_prefix
 from processors.plain_text import strip_quotes
 from processors.scan import MAX_DEPTH, MAX_SIZE, scan
 from processors.templates import COMMENT, template_name
 from schemas.enriched import Category, Degraded, ExternalLink, Link, Media, Redirect, Reference, Template
+from schemas.shapes import LanguageLink
 
 PAGES = Path(__file__).parents[2] / "shared" / "data" / "pages" / "wikitext"
 
@@ -37,7 +38,7 @@ def template(title: str, /, *positional: str, parent: int | None = None, **named
 def test_a_link_has_a_normal_title_an_anchor_and_the_text_that_is_shown() -> None:
     assert read("[[foo_bar#Sec_1|shown ''so'' &amp; so]] [[:Category:X]] [[#here]]").links == (
         Link(title="Foo bar", anchor="Sec_1", text="shown so & so"),
-        Link(title="Category:X"),
+        Link(title="Category:X", namespace=14),
         Link(title="", anchor="here"),
     )
 
@@ -87,9 +88,11 @@ def test_a_gallery_shows_files_with_captions_and_the_links_in_them() -> None:
     assert [t.name for t in found.templates] == ["Cn"]
 
 
-def test_a_language_link_is_a_link_and_no_text() -> None:
+def test_a_language_link_is_no_link_and_no_text_unless_it_begins_with_a_colon() -> None:
     found = read("Text.\n[[de:Loch Ness]]")
-    assert (found.links, found.plain_text) == ((Link(title="de:Loch Ness"),), "Text.")
+    assert (found.links, found.plain_text) == ((), "Text.")
+    assert found.language_links == (LanguageLink(language="de", title="Loch Ness"),)
+    assert read("[[:de:Loch Ness]]").links == (Link(title="De:Loch Ness", namespace=None),)
 
 
 def test_brackets_that_are_no_link_are_text() -> None:
@@ -153,10 +156,10 @@ def test_braces_that_nobody_closes_hide_nothing() -> None:
 def test_references_have_name_group_and_content_and_one_that_names_another_has_none() -> None:
     text = "<ref name=\"a b\" group=n>{{cite|x=y}} [[c]]</ref><ref name='a b'/><REF>z</REF><ref name=q></ref>"
     assert read(text).references == (
-        Reference(name="a b", group="n", content="{{cite|x=y}} [[c]]"),
+        Reference(name="a b", group="n", content="{{cite|x=y}} [[c]]", text="c", citations=(0,)),
         Reference(name="a b"),
-        Reference(content="z"),
-        Reference(name="q", content=""),
+        Reference(content="z", text="z"),
+        Reference(name="q", content="", text=""),
     )
     assert [link.title for link in read(text).links] == ["C"]
 
@@ -416,9 +419,9 @@ def kind_of(raw: str, namespaces: Namespaces) -> str:
     """A link's target as the scanner names it."""
     title = COMMENT.sub("", raw).strip().partition("#")[0]
     prefix, rest = split_prefix(title)
-    if rest and prefix in namespaces.category:
+    if rest and namespaces.numbers.get(prefix) == CATEGORY:
         return f"Category {normal_title(rest, namespaces)}"
-    if rest and prefix in namespaces.file:
+    if rest and namespaces.numbers.get(prefix) == FILE:
         return f"Media {normal_title(rest, namespaces)}"
     if prefix in LANGUAGES:
         return f"Wikilink {prefix}:{normal_title(rest, namespaces)}"
