@@ -201,12 +201,17 @@ def bounded_delta(delta: Delta) -> Delta:
             added=bounded(f"{name}_added", difference.added), removed=bounded(f"{name}_removed", difference.removed)
         )
 
+    names = bounded("edit_types_by_section", tuple(delta.edit_types_by_section))
     return replace(
         delta,
+        edit_types_by_section={name: delta.edit_types_by_section[name] for name in names},
         categories=both("categories", delta.categories),
         links=both("links", delta.links),
+        external_links=both("external_links", delta.external_links),
+        media=both("media", delta.media),
         templates=both("templates", delta.templates),
         references=both("references", delta.references),
+        maintenance=both("maintenance", delta.maintenance),
         sections=SectionsTouched(
             inserted=bounded("sections_inserted", delta.sections.inserted),
             removed=bounded("sections_removed", delta.sections.removed),

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from processors.infobox import values
 from processors.maintenance import kind_of
@@ -19,8 +19,7 @@ Part = tuple[int, int, str, str]
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scan:
+class Scan(NamedTuple):
     """What is in one text. Shapes: see `schemas.enriched`; lists in the order of the text, templates outermost first.
 
     sections[0] is the lead. parts: every item with its place (and comments, tables, galleries), in no order, for
@@ -79,7 +78,9 @@ class Found:
 
 
 def in_order(items: list[tuple[int, Item]]) -> tuple[Item, ...]:
-    return tuple(item for _, item in sorted(items, key=itemgetter(0)))
+    if len(items) > 1:
+        items.sort(key=itemgetter(0))
+    return tuple([item for _, item in items])
 
 
 def nest(found: Sequence[RawTemplate]) -> tuple[Template, ...]:

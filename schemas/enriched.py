@@ -203,20 +203,30 @@ class SectionsTouched:
     changed: tuple[str, ...] = ()
 
 
+# Fields of `Delta`.
+DIFFERENCES = ("categories", "links", "external_links", "media", "templates", "references", "maintenance")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
     """What the edit did to its parent.
 
     edit_types: kind → action → how many, in the words of mwedittypes (`Wikilink`, `Template`, ...; `insert`, `remove`,
-    `change`). Words are of the plain text; characters where the language does not space its words.
+    `change`); of a kind, what both sides have lost and got is a change. edit_types_by_section: the same by the titles
+    of sections, without words and sections. Words are of the plain text and the tables; characters where the language
+    does not space its words. maintenance: templates that ask for repair: added are tags set, removed are cleared.
     byte_delta: UTF-8 bytes of the new text minus those of the old.
     """
 
     edit_types: Mapping[str, Mapping[str, int]]
+    edit_types_by_section: Mapping[str, Mapping[str, Mapping[str, int]]]
     categories: Difference
     links: Difference
+    external_links: Difference
+    media: Difference
     templates: Difference
     references: Difference
+    maintenance: Difference
     sections: SectionsTouched
     words_added: int
     words_removed: int
@@ -407,7 +417,7 @@ def _table(doc: dict[str, Any]) -> Table:
 
 def _delta(doc: dict[str, Any]) -> Delta:
     values = _known(Delta, doc)
-    for name in ("categories", "links", "templates", "references"):
+    for name in DIFFERENCES:
         values[name] = Difference(**_known(Difference, doc[name]))
     values["sections"] = SectionsTouched(**_known(SectionsTouched, doc["sections"]))
     return Delta(**values)
