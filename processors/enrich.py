@@ -11,12 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from processors.data import compare_data, read_data
 from processors.delta import compare
 from processors.digest import sha1_base36
 from processors.found import Scan
 from processors.namespaces import namespaces_of
 from processors.scan import PARSER, scan
 from schemas.content import Content, Text
+from schemas.data import Data, DataDelta
 from schemas.enriched import (
     Change,
     ChangedPage,
@@ -72,7 +74,8 @@ def enrich(content: Content) -> Enriched:
     if not isinstance(event, PageChange):
         raise InvalidRecord(f"content of a {type(event).__name__}; a PageChange was expected")
     found, page_absent = _scan(content, event)
-    delta, delta_absent = _delta(content, found)
+    delta, delta_absent = _delta(content, event, found)
+    data, data_delta = _data(content, event) if page_absent is ContentAbsent.MODEL else (None, None)
     return Enriched(
         wiki=content.wiki,
         page_id=content.page_id,
@@ -82,6 +85,8 @@ def enrich(content: Content) -> Enriched:
         content_absent=page_absent,
         delta=delta,
         delta_absent=delta_absent,
+        data=data,
+        data_delta=data_delta,
         provenance=_provenance(content, event),
     )
 
@@ -173,15 +178,25 @@ def _table_size(table: Table) -> int:
     return _size(table.caption) + sum(len(cell.text) + MARKUP for row in table.rows for cell in row)
 
 
-def _delta(content: Content, found: Scan | None) -> tuple[Delta | None, DeltaAbsent | None]:
+def _data(content: Content, event: PageChange) -> tuple[Data | None, DataDelta | None]:
+    """Of a text that is no wikitext: its record, and what changed where the parent has the same model."""
+    text, parent, model = content.revision.text, content.parent, _model(content.revision, event)
+    if text is None or model is None:
+        return None, None
+    same = parent is not None and parent.model in {model, None}
+    old = parent.text if parent is not None and same else None
+    return read_data(text, model), None if old is None else compare_data(old, text, model)
+
+
+def _delta(content: Content, event: PageChange, found: Scan | None) -> tuple[Delta | None, DeltaAbsent | None]:
     text, parent = content.revision.text, content.parent
-    if found is None or text is None:
+    if text is None:
         return None, DeltaAbsent.NO_TEXT
     if parent is None:
         return None, DeltaAbsent.NO_PARENT
     if parent.answer is not Answer.TEXT or parent.text is None:
         return None, DeltaAbsent(parent.answer.value)
-    if parent.model not in {"wikitext", None}:
+    if found is None or parent.model not in {"wikitext", None}:
         return None, DeltaAbsent.MODEL
     return bounded_delta(compare(parent.text, text, namespaces_of(content.wiki), found)), None
 

@@ -37,7 +37,7 @@ def release_record(decision: Decision, enriched: bytes, *, topic: str, released_
         page = change["page"]
         domain = str(change["domain"])
         owed = rights(domain, int(page["namespace"]), str(page["title"]), decision.rev_id)
-        sections = {name: doc[name] for name in SECTIONS}
+        sections = {name: doc[name] for name in SECTIONS} | {name: doc.get(name) for name in OF_DATA}
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
         raise InvalidRecord(f"no enriched record: {exc!r}") from exc
     return _dumps(
@@ -58,6 +58,8 @@ def release_record(decision: Decision, enriched: bytes, *, topic: str, released_
 
 
 SECTIONS = ("change", "content", "content_absent", "delta", "delta_absent", "provenance")
+# Only where the text is no wikitext.
+OF_DATA = ("data", "data_delta")
 
 
 def retract_record(decision: Decision, *, topic: str, released_at_ms: int) -> bytes:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 import orjson
 
 from schemas.content import record_key
+from schemas.data import Claim, ClaimChange, Data, DataDelta, Entity, EntityDelta, KeysTouched
 from schemas.event import Editor
 from schemas.log import InvalidRecord
 from schemas.shapes import (
@@ -312,7 +313,8 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enriched:
-    """One record. content is None exactly if content_absent says why, delta likewise."""
+    """One record. content is None exactly if content_absent says why, delta likewise. Where that is `MODEL`, data and
+    data_delta have what there is; elsewhere they are None."""
 
     wiki: str
     page_id: int
@@ -323,6 +325,8 @@ class Enriched:
     delta: Delta | None
     delta_absent: DeltaAbsent | None
     provenance: Provenance
+    data: Data | None = None
+    data_delta: DataDelta | None = None
 
     @property
     def key(self) -> bytes:
@@ -350,6 +354,8 @@ def decode_enriched(payload: bytes) -> Enriched:
             content_absent=None if doc["content_absent"] is None else ContentAbsent(doc["content_absent"]),
             delta=None if doc["delta"] is None else _delta(doc["delta"]),
             delta_absent=None if doc["delta_absent"] is None else DeltaAbsent(doc["delta_absent"]),
+            data=None if doc.get("data") is None else _data(doc["data"]),
+            data_delta=None if doc.get("data_delta") is None else _data_delta(doc["data_delta"]),
             provenance=_provenance(doc["provenance"]),
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
@@ -413,6 +419,35 @@ def _infobox(doc: dict[str, Any]) -> Infobox:
 
 def _table(doc: dict[str, Any]) -> Table:
     return Table(caption=doc["caption"], rows=tuple(_all(Cell, row) for row in doc["rows"]))
+
+
+def _data(doc: dict[str, Any]) -> Data:
+    values = _known(Data, doc)
+    if (found := doc["entity"]) is not None:
+        entity = _known(Entity, found) | {"claims": _claims(found["claims"])}
+        entity["aliases"] = {language: tuple(terms) for language, terms in found["aliases"].items()}
+        values["entity"] = Entity(**entity)
+    return Data(**values)
+
+
+def _data_delta(doc: dict[str, Any]) -> DataDelta:
+    values = _known(DataDelta, doc)
+    if (found := doc["entity"]) is not None:
+        keys = ("labels", "descriptions", "aliases", "sitelinks")
+        entity: dict[str, Any] = {name: KeysTouched(**_known(KeysTouched, found[name])) for name in keys}
+        for name in ("claims_added", "claims_removed"):
+            entity[name] = _claims(found[name])
+        entity["claims_changed"] = tuple(
+            ClaimChange(before=before, after=after)
+            for change in found["claims_changed"]
+            for before, after in [_claims([change["before"], change["after"]])]
+        )
+        values["entity"] = EntityDelta(**entity)
+    return DataDelta(**values)
+
+
+def _claims(docs: list[dict[str, Any]]) -> tuple[Claim, ...]:
+    return tuple(Claim(**_known(Claim, doc)) for doc in docs)
 
 
 def _delta(doc: dict[str, Any]) -> Delta:
