@@ -339,6 +339,12 @@ def encode_enriched(enriched: Enriched) -> bytes:
     return orjson.dumps(doc, default=_fields, option=orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
+def encode_shown(doc: Mapping[str, Any]) -> bytes:
+    """Parts of records as JSON for people: indented, keys sorted."""
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_INDENT_2
+    return orjson.dumps(doc, default=_fields, option=options)
+
+
 def decode_enriched(payload: bytes) -> Enriched:
     """Raises `InvalidRecord`. Unknown fields are ignored."""
     try:

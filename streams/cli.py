@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from processors.oracle_ledger import InvalidLedger
 from schemas.decision import encode_decision
 from schemas.reasons import Step
-from streams import cluster, logs, metrics, run
+from streams import cluster, logs, look, metrics, run
 from streams.broker import Broker, run_foreground
 from streams.capture import InvalidCapture, capture, read_capture, replay
 from streams.cluster import ClusterRefused
@@ -39,11 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.set_up()
     try:
         code: int = arguments.command(arguments, os.environ)
-    except (InvalidSetting, BrokerError, ClusterRefused, InvalidCapture, OSError) as exc:
+    except BrokenPipeError:  # before OSError, which it is too
+        return run.OK
+    except (InvalidSetting, BrokerError, ClusterRefused, InvalidCapture, look.UnreadableFile, OSError) as exc:
         print(f"sluice: {exc}", file=sys.stderr)
         return run.MISCONFIGURED
-    except BrokenPipeError:
-        return run.OK
     except KeyboardInterrupt:
         return 130
     return code
@@ -111,6 +111,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--wait", type=float, default=10, help="seconds for what is under way (default: %(default)s)")
     command.add_argument("--json", action="store_true", help="for machines")
 
+    command = _command(commands, "parse", _parse, "the content of one page as a record has it, as JSON")
+    command.add_argument("file", type=Path, help="wikitext in UTF-8")
+    _of_a_page(command)
+
+    command = _command(commands, "delta", _delta, "what changed between two texts of a page, as JSON")
+    command.add_argument("old", type=Path, help="the parent's text in UTF-8")
+    command.add_argument("new", type=Path, help="the revision's text in UTF-8")
+    _of_a_page(command)
+
     _command(commands, "settings", _settings, "every setting, its value and what it is for")
     return parser
 
@@ -121,6 +130,11 @@ def _command(commands: Any, name: str, function: Any, text: str) -> argparse.Arg
     )
     command.set_defaults(command=function)
     return command
+
+
+def _of_a_page(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--wiki", default="enwiki", help="whose words it is in, as dewiki (default: %(default)s)")
+    command.add_argument("--title", help="with its prefix: tells modules, styles, JSON and items from wikitext")
 
 
 def _demo(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
@@ -244,6 +258,22 @@ def _score(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
         return run.MISCONFIGURED
     print(text)
     return code
+
+
+def _parse(arguments: argparse.Namespace, _: Mapping[str, str]) -> int:
+    _print_bytes(look.parse_file(arguments.file, wiki=arguments.wiki, title=arguments.title))
+    return run.OK
+
+
+def _delta(arguments: argparse.Namespace, _: Mapping[str, str]) -> int:
+    _print_bytes(look.delta_files(arguments.old, arguments.new, wiki=arguments.wiki, title=arguments.title))
+    return run.OK
+
+
+def _print_bytes(payload: bytes) -> None:
+    """JSON is UTF-8, whatever the terminal's language."""
+    sys.stdout.buffer.write(payload)
+    sys.stdout.flush()
 
 
 def _settings(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
