@@ -89,6 +89,7 @@ class _Scanner:
         self.stack: list[_Frame] = []
         self.tables: list[tuple[int, int]] = []
         self.external: tuple[int, str, int] | None = None
+        self.within: list[tuple[int, str]] = []  # bare urls in its text
         self.line_break = 0
         self.headings: list[Heading] = []
         self.heading_end = len(self.text) + 1
@@ -343,6 +344,9 @@ class _Scanner:
             start, url, _ = self.external
             self.external = None
             self.add_url(start + 1, url)
+            for at, bare in self.within:
+                self.add_url(at, bare)
+            self.within = []
 
     def close_brackets(self, _: object, start: int, end: int) -> None:
         while start < end:
@@ -364,6 +368,7 @@ class _Scanner:
         assert self.external is not None  # noqa: S101
         start, url, mark = self.external
         self.external = None
+        self.within = []  # the text of a link has no links in it
         self.flush(at)
         text = clean_inline("".join(self.out[mark + 1 :])) or None
         self.drop(mark)
@@ -375,7 +380,11 @@ class _Scanner:
     def free_url(self, match: re.Match[str], start: int, _: int) -> None:
         scheme = SCHEME.search(self.text, max(start - 12, 0), start)
         if scheme is not None and is_scheme(scheme.group()):
-            self.add_url(scheme.start(), self.whole_url(match, scheme.start()))
+            url = self.whole_url(match, scheme.start())
+            if self.external is not None and self.reaches(start):
+                self.within.append((scheme.start(), url))
+            else:
+                self.add_url(scheme.start(), url)
 
     def add_url(self, start: int, text: str) -> None:
         url = bare_url(text)
