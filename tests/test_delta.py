@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from processors.blocks import blocks, split
 from processors.delta import compare
@@ -147,3 +149,33 @@ def test_real_edits_add_up(wiki: str) -> None:
             assert len(difference.added) - len(difference.removed) == grown, (path.stem, kind)
         assert delta.byte_delta == len(new.encode()) - len(old.encode())
         assert bool(delta.edit_types) == (old != new)
+
+
+PIECES = [
+    "a",
+    "[[b]]",
+    "{{c|",
+    "}}",
+    "<ref>",
+    "</ref>",
+    "\n== d ==\n",
+    "\n",
+    "* e",
+    "{|\n|",
+    "\n|}",
+    "<!--",
+    "-->",
+    "'''",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40), st.lists(st.sampled_from(PIECES), max_size=40))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_whatever_the_texts_what_came_and_went_adds_up(one: list[str], other: list[str]) -> None:
+    old, new = "".join(one), "".join(other)
+    assert "".join(blocks(old)) == old
+    there, back = between(old, new), between(new, old)
+    assert (there.words_added, there.words_removed) == (back.words_removed, back.words_added)
+    assert (there.links.added, there.templates.removed) == (back.links.removed, back.templates.added)
+    assert there.byte_delta == -back.byte_delta
+    assert between(old, old).edit_types == {}

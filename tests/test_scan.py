@@ -312,6 +312,12 @@ def hostile(length: int) -> dict[str, str]:
         texts[f"{opener!r} closed"] = opener * half + closer * half
         texts[f"{opener!r} closed in one"] = opener * 90 + "x" * (length - 1000) + closer * 90
     texts["braces"] = "{" * (length // 2) + "}" * (length // 2)
+    texts["one table"] = "{|\n" + "! a !! b || c\n| d || e\n|-\n" * (length // 28) + "|}"
+    texts["one row"] = "{|\n|" + "|| colspan=2 | x " * (length // 17) + "\n|}"
+    texts["one gallery"] = "<gallery>\n" + "a.jpg|alt=[[b|{{c|\n" * (length // 20) + "</gallery>"
+    texts["one infobox"] = "{{Infobox" + "\n| a = {{b}} [[c|d]]" * (length // 21) + "}}"
+    texts["one list"] = "* a\n*# b\n: c\n" * (length // 13)
+    texts["attributes"] = "<ref name=" + "a " * (length // 2) + "/>"
     texts["one line of links"] = "[http://a.org b] " * (length // 17)
     texts["chains of templates"] = ("{{a|" * 90 + "}}" * 90) * (length // 540)
     return texts | {f"mix {number}": mixed(1_000, number) * (length // 1_000) for number in range(12)}
@@ -388,3 +394,11 @@ def test_whatever_the_text_sections_follow_each_other_and_things_lie_within_the_
         at = section.end
     assert all(0 <= start < end <= len(text) + 1 for start, end, _, _ in found.parts)
     assert all(t.parent is None or t.parent < number for number, t in enumerate(found.templates))
+
+
+@given(st.text(alphabet=st.characters(), max_size=300))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_any_text_is_read(text: str) -> None:
+    found = read(text)
+    assert len(found.sections) >= 1
+    assert all(0 <= i.start <= i.end <= len(found.plain_text) for each in found.lists for i in each.items)
