@@ -15,7 +15,7 @@ from processors.data import compare_data, read_data
 from processors.delta import compare
 from processors.digest import sha1_base36
 from processors.found import Scan
-from processors.namespaces import namespaces_of
+from processors.namespaces import Namespaces, namespaces_of
 from processors.scan import PARSER, scan
 from schemas.content import Content, Text
 from schemas.data import Data, DataDelta
@@ -68,13 +68,18 @@ MAX_DELTA_CHARACTERS = 40_000
 _T = TypeVar("_T")
 
 
-def enrich(content: Content) -> Enriched:
-    """Raises `InvalidEvent` or `InvalidRecord` where the event within is not a readable page_change."""
+def enrich(content: Content, words: Callable[[str], Namespaces] = namespaces_of) -> Enriched:
+    """The record of one content.
+
+    words: from a wiki's name to its namespaces. Raises `InvalidEvent` or `InvalidRecord` where the event within is
+    not a readable page_change.
+    """
     event = decode_event(content.event)
     if not isinstance(event, PageChange):
         raise InvalidRecord(f"content of a {type(event).__name__}; a PageChange was expected")
-    found, page_absent = _scan(content, event)
-    delta, delta_absent = _delta(content, event, found)
+    namespaces = words(content.wiki)
+    found, page_absent = _scan(content, event, namespaces)
+    delta, delta_absent = _delta(content, found, namespaces)
     data, data_delta = _data(content, event) if page_absent is ContentAbsent.MODEL else (None, None)
     return Enriched(
         wiki=content.wiki,
@@ -91,13 +96,13 @@ def enrich(content: Content) -> Enriched:
     )
 
 
-def _scan(content: Content, event: PageChange) -> tuple[Scan | None, ContentAbsent | None]:
+def _scan(content: Content, event: PageChange, namespaces: Namespaces) -> tuple[Scan | None, ContentAbsent | None]:
     text = content.revision.text
     if content.revision.answer is not Answer.TEXT or text is None:
         return None, ContentAbsent(content.revision.answer.value)
     if _model(content.revision, event) not in {"wikitext", None}:
         return None, ContentAbsent.MODEL
-    return scan(text, namespaces_of(content.wiki)), None
+    return scan(text, namespaces), None
 
 
 def page_content(found: Scan) -> PageContent:
@@ -188,7 +193,7 @@ def _data(content: Content, event: PageChange) -> tuple[Data | None, DataDelta |
     return read_data(text, model), None if old is None else compare_data(old, text, model)
 
 
-def _delta(content: Content, event: PageChange, found: Scan | None) -> tuple[Delta | None, DeltaAbsent | None]:
+def _delta(content: Content, found: Scan | None, namespaces: Namespaces) -> tuple[Delta | None, DeltaAbsent | None]:
     text, parent = content.revision.text, content.parent
     if text is None:
         return None, DeltaAbsent.NO_TEXT
@@ -198,7 +203,7 @@ def _delta(content: Content, event: PageChange, found: Scan | None) -> tuple[Del
         return None, DeltaAbsent(parent.answer.value)
     if found is None or parent.model not in {"wikitext", None}:
         return None, DeltaAbsent.MODEL
-    return bounded_delta(compare(parent.text, text, namespaces_of(content.wiki), found)), None
+    return bounded_delta(compare(parent.text, text, namespaces, found)), None
 
 
 def bounded_delta(delta: Delta) -> Delta:

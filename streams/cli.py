@@ -22,6 +22,7 @@ from streams.cluster import ClusterRefused
 from streams.jars import BrokerError
 from streams.score import run_score
 from streams.settings import InvalidSetting, Settings, cache_folder, state_folder
+from streams.siteinfo import words_of
 
 STEP_HELP = {
     Step.SOURCE: "hear the source and write the log",
@@ -260,13 +261,15 @@ def _score(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     return code
 
 
-def _parse(arguments: argparse.Namespace, _: Mapping[str, str]) -> int:
-    _print_bytes(look.parse_file(arguments.file, wiki=arguments.wiki, title=arguments.title))
+def _parse(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    words = words_of(Settings.from_env(env).siteinfo)(arguments.wiki)
+    _print_bytes(look.parse_file(arguments.file, wiki=arguments.wiki, title=arguments.title, namespaces=words))
     return run.OK
 
 
-def _delta(arguments: argparse.Namespace, _: Mapping[str, str]) -> int:
-    _print_bytes(look.delta_files(arguments.old, arguments.new, wiki=arguments.wiki, title=arguments.title))
+def _delta(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    words, wiki, title = words_of(Settings.from_env(env).siteinfo)(arguments.wiki), arguments.wiki, arguments.title
+    _print_bytes(look.delta_files(arguments.old, arguments.new, wiki=wiki, title=title, namespaces=words))
     return run.OK
 
 

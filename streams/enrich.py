@@ -30,6 +30,7 @@ from streams import metrics
 from streams.failpoints import failpoint
 from streams.kafka import MAX_REQUEST_BYTES, Out, RecordTooLarge, check_size, letter_out, quiet_client_logs
 from streams.settings import Settings
+from streams.siteinfo import words_of
 from streams.topics import Topics, limits
 
 # A batch waits for its slowest record; a record of two pages of 2 MiB takes about a second.
@@ -57,6 +58,7 @@ class Enrich:
     def __init__(self, settings: Settings) -> None:
         self.topics = Topics(settings)
         self._limits = limits(self.topics.table())
+        self._words = words_of(settings.siteinfo)
         self._newest_ms = 0
         self._lag: dict[int, float] = {}
 
@@ -80,7 +82,7 @@ class Enrich:
         """A tombstone erases here what it erased there."""
         if value is None:
             return Out(topic=self.topics.enriched, key=key, value=None, partition=partition)
-        record = enrich(decode_content(value))
+        record = enrich(decode_content(value), self._words)
         out = Out(topic=self.topics.enriched, key=key, value=encode_enriched(record), partition=partition)
         check_size(out, self._limits)
         self._newest_ms = max(self._newest_ms, milliseconds(record.change.heard_at))

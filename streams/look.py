@@ -10,7 +10,7 @@ from processors.data import compare_data, read_data
 from processors.delta import compare
 from processors.enrich import bounded_delta, page_content
 from processors.models import model_of
-from processors.namespaces import namespaces_of
+from processors.namespaces import Namespaces
 from processors.scan import scan
 from schemas.enriched import encode_shown
 
@@ -19,26 +19,26 @@ class UnreadableFile(ValueError):
     """A file that is no text."""
 
 
-def parse_file(file: Path, *, wiki: str, title: str | None) -> bytes:
+def parse_file(file: Path, *, wiki: str, title: str | None, namespaces: Namespaces) -> bytes:
     """The `content` of a record (or its `data`, by the model of the title) as JSON.
 
     file: wikitext in UTF-8. Raises `OSError` and `UnreadableFile`.
     """
-    text, model = read_text(file), _model(wiki, title)
+    text, model = read_text(file), _model(wiki, title, namespaces)
     shown: dict[str, Any] = {"model": model, "title": title, "wiki": wiki, "content": None, "data": None}
     if model == "wikitext":
-        shown["content"] = page_content(scan(text, namespaces_of(wiki)))
+        shown["content"] = page_content(scan(text, namespaces))
     else:
         shown["data"] = read_data(text, model)
     return _json(shown)
 
 
-def delta_files(old: Path, new: Path, *, wiki: str, title: str | None) -> bytes:
+def delta_files(old: Path, new: Path, *, wiki: str, title: str | None, namespaces: Namespaces) -> bytes:
     """The `delta` of a record (or its `data_delta`) as JSON. Raises `OSError` and `UnreadableFile`."""
-    before, after, model = read_text(old), read_text(new), _model(wiki, title)
+    before, after, model = read_text(old), read_text(new), _model(wiki, title, namespaces)
     shown: dict[str, Any] = {"model": model, "title": title, "wiki": wiki, "delta": None, "data_delta": None}
     if model == "wikitext":
-        shown["delta"] = bounded_delta(compare(before, after, namespaces_of(wiki)))
+        shown["delta"] = bounded_delta(compare(before, after, namespaces))
     else:
         shown["data_delta"] = compare_data(before, after, model)
     return _json(shown)
@@ -51,8 +51,8 @@ def read_text(file: Path) -> str:
         raise UnreadableFile(f"{file} is not UTF-8: byte {exc.start} is {exc.object[exc.start]:#04x}") from exc
 
 
-def _model(wiki: str, title: str | None) -> str:
-    return "wikitext" if title is None else model_of(wiki, title, namespaces_of(wiki))
+def _model(wiki: str, title: str | None, namespaces: Namespaces) -> str:
+    return "wikitext" if title is None else model_of(wiki, title, namespaces)
 
 
 def _json(shown: Mapping[str, Any]) -> bytes:

@@ -68,3 +68,20 @@ def test_a_file_that_is_missing_or_no_text_is_named(tmp_path: Path, capfd: Any) 
         assert main(arguments) == MISUSE
         captured = capfd.readouterr()
         assert (captured.out, words in captured.err) == ("", True)
+
+
+def test_the_siteinfo_of_a_wiki_in_the_folder_wins_and_a_wrong_one_is_named(
+    page: Path, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "siteinfo"
+    folder.mkdir()
+    (folder / "dewiki.json").write_text('{"query":{"namespaces":{"14":{"id":14,"name":"Sippe"}}}}', "utf-8")
+    monkeypatch.setenv("SLUICE_SITEINFO", str(folder))
+    assert main(["parse", str(page), "--wiki", "dewiki"]) == 0
+    assert said(capfd)["content"]["categories"] == []
+    (folder / "dewiki.json").write_text("[]", "utf-8")
+    assert main(["parse", str(page), "--wiki", "dewiki"]) == MISUSE
+    assert "dewiki.json: no siteinfo" in capfd.readouterr().err
+    monkeypatch.setenv("SLUICE_SITEINFO", str(tmp_path / "none"))
+    assert main(["parse", str(page)]) == MISUSE
+    assert "no such folder" in capfd.readouterr().err
