@@ -20,8 +20,8 @@ _FIRST = (
     "infokast/infokutija/infokvir/infolentelė/infookvir/infopolje/infoqutu/informkesto/infoschede/infoskreine/infotaula/"
     "inligtingskas/inligtingskas3/kishtey fys/kotak info/kotak/məlumat qutusu/tertcita/tiätuloová/tietolaatikko/ynfoboks/"
     "πλαίσιο/πληροφορίες/κουτί πληροφοριών/акарточка/аҥа/инфобокс/інфобокс/инфокутија/инфокутия/картка/карточка/карточка2/"
-    "карточкарус/картуш/тӗпинформаци/қуттӣ/ინფოდაფა/տեղեկաքարտ/בלופט/תבנית/بطاقة/صندوق معلومات/صندوق/جعبه/ڄاڻخانو/خانہ/"
-    "خانہ معلومات/معلومات/زانیاری/زانیاریدان/ज्ञानसन्दूक/ज्ञानसंदूक/माहितीचौकट/तथ्यछक/তথ্যছক/তথ্যবাকচ/ਜਾਣਕਾਰੀਡੱਬਾ/ਗਿਆਨਸੰਦੂਕ/"
+    "карточкарус/картуш/тӗпинформаци/қуттӣ/ინფოდაფა/տեղեկաքարտ/בלופט/תבנית/بطاقة/صندوق معلومات/صندوق/جعبه/ڄاڻخانو/"
+    "خانہ معلومات/زانیاری/زانیاریدان/ज्ञानसन्दूक/ज्ञानसंदूक/माहितीचौकट/तथ्यछक/তথ্যছক/তথ্যবাকচ/ਜਾਣਕਾਰੀਡੱਬਾ/ਗਿਆਨਸੰਦੂਕ/"
     "માહિતીચોકઠું/జ్ఞానసందుకం/సమాచారపెట్టె/తెలుగు/തകിടം/തොරතුරුකොටුව/තොරතුරුකොටුව/กล่องข้อมูล/ກ່ອງຂໍ້ມູນ/ប្រអប់ព័ត៌មាន/정보상자/基礎情報/信息框/"
     "資訊框/明細/taxobox/automatic taxobox/speciesbox/subspeciesbox/taxotaulë/taxocaixa/taxobox2/chembox/drugbox/geobox/"
     "starbox/elementbox/mycomorphbox/ichnobox/hybridbox/oobox/paraphyletic group/divisione amministrativa/bio/dati/"
@@ -39,7 +39,7 @@ PARTS = re.compile(r"[\s/_:\-–(]+")
 LEAST_VALUES = 4
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=4096)
 def is_infobox(name: str) -> bool:
     """By the words of a template's name.
 

@@ -47,6 +47,8 @@ MAX_DEPTH = 100
 MAX_VALUE = 100_000
 COPIES = 4
 MAX_TITLE = 2_000
+# Enough of a template's name to know an infobox by.
+MAX_NAME = 255
 
 
 def scan(text: str, namespaces: Namespaces) -> Scan:
@@ -178,7 +180,7 @@ class _Scanner:
         frame = self.stack[-1]
         if frame.kind == "{":
             if not frame.pipes and len(self.stack) == 1:
-                name = self.text[frame.start + frame.count : min(start, frame.start + MAX_TITLE)]
+                name = self.text[frame.start + frame.count : min(start, frame.start + MAX_NAME)]
                 frame.box = self.known_box(name, frame.mark)
             frame.pipes.append(start)
             if frame.box is None:
@@ -234,8 +236,9 @@ class _Scanner:
         self.last = end
         if self.stack:
             self.stack[-1].children.append((start, end))
-        elif named:
-            box = self.known_box(raw, len(self.out))
+        else:
+            # One that takes its values from Wikidata may have none here.
+            box = self.known_box(raw[:MAX_NAME], len(self.out))
             if box is KnownBy.NAME or (box and has_shape(positional, named, rest)):
                 self.found.boxes[start] = (box, rest.split("|"))
 

@@ -159,6 +159,7 @@ def test_an_infobox_has_the_plain_text_of_its_values_in_their_order() -> None:
 def test_an_infobox_with_nothing_nested_is_one_too() -> None:
     (box,) = read("{{Infobox lake|name=Ness|area=}}").infoboxes
     assert box.values == (InfoboxValue(name="name", text="Ness"),)
+    assert [len(b.values) for b in read("{{Infobox lake}}").infoboxes] == [0]
 
 
 @pytest.mark.parametrize(
