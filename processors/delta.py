@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from processors.blocks import Rest, beyond, only, rests, split
+from processors.blocks import Rest, Section, beyond, only, rests, split
 from processors.found import Scan
 from processors.namespaces import Namespaces
 from processors.scan import MAX_SIZE, scan
@@ -33,7 +33,8 @@ LIST = re.compile(r"\n([*#:;]++)")
 QUOTES = re.compile(r"'{2,}+")
 RULE = re.compile(r"\n-{4,}+")
 ELEMENT = re.compile(
-    r"<(/?)(table|b|i|u|s|del|ins|small|big|sub|sup|font|blockquote|tt|code|nowiki|pre|br|hr)\b[^<>]*+>", re.IGNORECASE
+    r"<(/?)(table|b|i|u|s|del|ins|small|big|sub|sup|font|blockquote|center|span|nowiki|pre|br|hr)\b[^<>]*+>",
+    re.IGNORECASE,
 )
 
 # Kind, what tells a thing from others of its kind (its wikitext), and the title of the section it is in.
@@ -46,7 +47,7 @@ def compare(old: str, new: str, namespaces: Namespaces, found: Scan | None = Non
 
     found: the scan of `new`, where there is one: it is used if every section changed.
     """
-    gone, came = only(split(old[:MAX_SIZE]), split(new[:MAX_SIZE]), lambda section: section.text)
+    gone, came = only(_sections(old), _sections(new), lambda section: section.text)
     sections = touched([section.title for section in gone], [section.title for section in came])
     before, after = rests(gone, came)
     was = scan(before.text, namespaces)
@@ -74,6 +75,11 @@ def compare(old: str, new: str, namespaces: Namespaces, found: Scan | None = Non
         byte_delta=len(new.encode("utf-8", "surrogatepass")) - len(old.encode("utf-8", "surrogatepass")),
         truncated={},
     )
+
+
+def _sections(text: str) -> list[Section]:
+    """Without a lead that is empty."""
+    return [section for section in split(text[:MAX_SIZE]) if section.text]
 
 
 def touched(old: list[str], new: list[str]) -> SectionsTouched:

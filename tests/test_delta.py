@@ -47,7 +47,7 @@ def test_every_kind_has_its_word() -> None:
     assert between("", new).edit_types == {
         "Category": {"insert": 1}, "Comment": {"insert": 1}, "ExternalLink": {"insert": 1}, "Gallery": {"insert": 1},
         "Heading": {"insert": 1}, "Media": {"insert": 2}, "Reference": {"insert": 1}, "Table": {"insert": 1},
-        "Section": {"change": 1, "insert": 1}, "Template": {"insert": 1}, "Wikilink": {"insert": 1},
+        "Section": {"insert": 2}, "Template": {"insert": 1}, "Wikilink": {"insert": 1},
         "Word": {"insert": 2},
     }  # fmt: skip
 
