@@ -206,6 +206,8 @@ def test_external_links_have_text_or_none() -> None:
 def test_a_url_in_the_text_of_an_external_link_is_no_link_unless_nobody_closes_that() -> None:
     assert [e.url for e in read("[http://a.org http://b.org]").external_links] == ["http://a.org"]
     assert [e.url for e in read("[http://a.org http://b.org\n]").external_links] == ["http://a.org", "http://b.org"]
+    urls = [e.url for e in read("[http://a.org http://b.org] [http://c.org\n]").external_links]
+    assert urls == ["http://a.org", "http://c.org"]
 
 
 def test_an_external_link_ends_with_its_line() -> None:
