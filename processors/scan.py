@@ -255,6 +255,7 @@ class _Scanner:
             self.last = start
             while self.headings and self.headings[-1].start > inner:
                 self.headings.pop()
+                self.heading_end = len(self.text) + 1  # of a heading that is being read: it is none
             if frame.count:
                 self.out.append("{" * frame.count)
             if frame.count >= 2:

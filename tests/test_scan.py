@@ -237,6 +237,11 @@ def test_what_only_looks_like_a_heading_is_none() -> None:
     assert [s.title for s in read(text).sections] == [""]
 
 
+def test_a_heading_whose_line_ends_the_template_it_began_in_is_no_section() -> None:
+    found = read("{{a|[[b]]\n== c }} d ==\nx")
+    assert ([s.title for s in found.sections], found.plain_text) == ([""], "d ==\nx")
+
+
 def test_a_heading_in_a_value_of_a_template_is_no_section() -> None:
     assert [s.title for s in read("{{a|b=\n== c ==\n}}\n== d ==").sections] == ["", "d"]
 
@@ -385,7 +390,13 @@ def test_a_hundred_brackets_that_nobody_closes_do_not_hide_what_follows() -> Non
     assert (found.links, [t.name for t in found.templates]) == ((Link(title="B"),), ["C"])
 
 
-@given(st.lists(st.sampled_from([*HOSTILE, "a", " b ", "c d", ":", "Category:", "-->", "</ref>"]), max_size=60))
+MORE = [
+    "a", " b ", "c d", ":", "Category:", "-->", "</ref>", " }} ", " ==", "\n* ", "\n! ", "||", "{{Infobox x",
+    "</gallery>", "File:a.jpg", "\n|+ c", "\x7f", "[[de:x]]", "{{cn}}", "\r\n", "alt=",
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from([*HOSTILE, *MORE]), max_size=60))
 @settings(max_examples=300, deadline=None, derandomize=True)
 def test_whatever_the_text_sections_follow_each_other_and_things_lie_within_the_page(pieces: list[str]) -> None:
     text = "".join(pieces)
