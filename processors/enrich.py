@@ -11,13 +11,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
+from processors.data import compare_data, read_data
 from processors.delta import compare
 from processors.digest import sha1_base36
 from processors.found import Scan
 from processors.html import read_html
-from processors.namespaces import namespaces_of
+from processors.namespaces import Namespaces, namespaces_of
 from processors.scan import PARSER, scan
 from schemas.content import Content, Text
+from schemas.data import Data, DataDelta
 from schemas.enriched import (
     Change,
     ChangedPage,
@@ -26,6 +28,7 @@ from schemas.enriched import (
     Delta,
     DeltaAbsent,
     Difference,
+    Editor,
     Enriched,
     PageContent,
     Provenance,
@@ -38,6 +41,7 @@ from schemas.event import PageChange, decode_event, rfc3339
 from schemas.log import InvalidRecord
 from schemas.reasons import Answer
 from schemas.rendered import Rendered
+from schemas.shapes import Infobox, Table
 
 MAX_ITEMS = 2_000
 MAX_PLAIN_TEXT = 1_000_000
@@ -50,19 +54,37 @@ MAX_CHARACTERS = {
     "categories": 50_000,
     "media": 100_000,
     "templates": 600_000,
-    "references": 400_000,
+    "references": 500_000,
     "external_links": 200_000,
+    "infoboxes": 100_000,
+    "tables": 400_000,
+    "lists": 100_000,
+    "galleries": 20_000,
+    "language_links": 50_000,
+    "maintenance": 50_000,
+    "comments": 100_000,
 }
+# What the marks around a cell, an item, a value weigh in JSON, in characters of 6 bytes.
+MARKUP = 10
 MAX_DELTA_CHARACTERS = 40_000
 
 _T = TypeVar("_T")
 
 
-def enrich(content: Content) -> Enriched:
-    """Raises `InvalidEvent` or `InvalidRecord` where the event within is not a readable page_change."""
+Words = Callable[[str], Namespaces]
+
+
+def enrich(content: Content, words: Words = namespaces_of) -> Enriched:
+    """The record of one content.
+
+    words: from a wiki's name to its namespaces. Raises `InvalidEvent` or `InvalidRecord` where the event within is
+    not a readable page_change.
+    """
     event = _event(content)
-    found, page_absent = _scan(content, event)
-    delta, delta_absent = _delta(content, found)
+    namespaces = words(content.wiki)
+    found, page_absent = _scan(content, event, namespaces)
+    delta, delta_absent = _delta(content, found, namespaces)
+    data, data_delta = _data(content, event) if page_absent is ContentAbsent.MODEL else (None, None)
     return Enriched(
         wiki=content.wiki,
         page_id=content.page_id,
@@ -72,6 +94,8 @@ def enrich(content: Content) -> Enriched:
         content_absent=page_absent,
         delta=delta,
         delta_absent=delta_absent,
+        data=data,
+        data_delta=data_delta,
         provenance=_provenance(content, event),
         rendered=_rendered(content),
         rendered_absent=_rendered_absent(content),
@@ -89,9 +113,9 @@ def _rendered_absent(content: Content) -> ContentAbsent | None:
     return None if content.html.text is not None else ContentAbsent(content.html.answer.value)
 
 
-def without_page(content: Content, reason: ContentAbsent) -> Enriched:
+def without_page(content: Content, reason: ContentAbsent, words: Words = namespaces_of) -> Enriched:
     """The record without what was rendered, for `reason`. Raises as `enrich` does."""
-    return replace(enrich(replace(content, html=None)), rendered_absent=reason)
+    return replace(enrich(replace(content, html=None), words), rendered_absent=reason)
 
 
 def without_content(content: Content, reason: ContentAbsent) -> Enriched:
@@ -118,13 +142,13 @@ def _event(content: Content) -> PageChange:
     return event
 
 
-def _scan(content: Content, event: PageChange) -> tuple[Scan | None, ContentAbsent | None]:
+def _scan(content: Content, event: PageChange, namespaces: Namespaces) -> tuple[Scan | None, ContentAbsent | None]:
     text = content.revision.text
     if content.revision.answer is not Answer.TEXT or text is None:
         return None, ContentAbsent(content.revision.answer.value)
     if _model(content.revision, event) not in {"wikitext", None}:
         return None, ContentAbsent.MODEL
-    return scan(text, namespaces_of(content.wiki)), None
+    return scan(text, namespaces), None
 
 
 def page_content(found: Scan) -> PageContent:
@@ -142,6 +166,16 @@ def page_content(found: Scan) -> PageContent:
         truncated["plain_text"] = len(found.plain_text)
     if len(abstract) > MAX_ABSTRACT:
         truncated["abstract"] = len(abstract)
+    templates = bounded("templates", found.templates, _template_size)
+    galleries = bounded("galleries", found.galleries, lambda g: _size(g.mode, g.caption))
+    references, infoboxes, media, maintenance = found.references, found.infoboxes, found.media, found.maintenance
+    if len(templates) < len(found.templates):
+        kept = range(len(templates))
+        references = tuple(r._replace(citations=tuple(n for n in r.citations if n in kept)) for r in references)
+        infoboxes = tuple(box for box in infoboxes if box.template in kept)
+        maintenance = tuple(tag for tag in maintenance if tag.template in kept)
+    if len(galleries) < len(found.galleries):
+        media = tuple(replace(m, gallery=None) if (m.gallery or 0) >= len(galleries) else m for m in media)
     return PageContent(
         parser=PARSER,
         degraded=found.degraded,
@@ -151,10 +185,17 @@ def page_content(found: Scan) -> PageContent:
         sections=bounded("sections", found.sections, lambda s: len(s.title)),
         links=bounded("links", found.links, lambda x: _size(x.title, x.anchor, x.text)),
         categories=bounded("categories", found.categories, lambda c: _size(c.title, c.sort_key)),
-        media=bounded("media", found.media, lambda m: _size(m.title, m.caption)),
-        templates=bounded("templates", found.templates, _template_size),
-        references=bounded("references", found.references, lambda r: _size(r.name, r.group, r.content)),
+        media=bounded("media", media, lambda m: _size(m.title, m.caption, m.alt)),
+        templates=templates,
+        references=bounded("references", references, lambda r: _size(r.name, r.group, r.content, r.text)),
         external_links=bounded("external_links", found.external_links, lambda e: _size(e.url, e.text)),
+        infoboxes=bounded("infoboxes", infoboxes, _infobox_size),
+        tables=bounded("tables", found.tables, _table_size),
+        lists=bounded("lists", found.lists, lambda each: sum(len(item.marks) + MARKUP for item in each.items)),
+        galleries=galleries,
+        language_links=bounded("language_links", found.language_links, lambda x: _size(x.language, x.title)),
+        maintenance=bounded("maintenance", maintenance, lambda tag: len(tag.name)),
+        comments=bounded("comments", found.comments, len),
         redirect=found.redirect,
         truncated=truncated,
     )
@@ -180,17 +221,35 @@ def _template_size(template: Template) -> int:
     return len(template.name) + values + sum(len(key) + len(value) + 8 for key, value in template.named.items())
 
 
-def _delta(content: Content, found: Scan | None) -> tuple[Delta | None, DeltaAbsent | None]:
+def _infobox_size(box: Infobox) -> int:
+    return sum(_size(value.name, value.text) + MARKUP for value in box.values)
+
+
+def _table_size(table: Table) -> int:
+    return _size(table.caption) + sum(len(cell.text) + MARKUP for row in table.rows for cell in row)
+
+
+def _data(content: Content, event: PageChange) -> tuple[Data | None, DataDelta | None]:
+    """Of a text that is no wikitext: its record, and what changed where the parent has the same model."""
+    text, parent, model = content.revision.text, content.parent, _model(content.revision, event)
+    if text is None or model is None:
+        return None, None
+    same = parent is not None and parent.model in {model, None}
+    old = parent.text if parent is not None and same else None
+    return read_data(text, model), None if old is None else compare_data(old, text, model)
+
+
+def _delta(content: Content, found: Scan | None, namespaces: Namespaces) -> tuple[Delta | None, DeltaAbsent | None]:
     text, parent = content.revision.text, content.parent
-    if found is None or text is None:
+    if text is None:
         return None, DeltaAbsent.NO_TEXT
     if parent is None:
         return None, DeltaAbsent.NO_PARENT
     if parent.answer is not Answer.TEXT or parent.text is None:
         return None, DeltaAbsent(parent.answer.value)
-    if parent.model not in {"wikitext", None}:
+    if found is None or parent.model not in {"wikitext", None}:
         return None, DeltaAbsent.MODEL
-    return bounded_delta(compare(parent.text, text, namespaces_of(content.wiki), found)), None
+    return bounded_delta(compare(parent.text, text, namespaces, found)), None
 
 
 def bounded_delta(delta: Delta) -> Delta:
@@ -208,12 +267,17 @@ def bounded_delta(delta: Delta) -> Delta:
             added=bounded(f"{name}_added", difference.added), removed=bounded(f"{name}_removed", difference.removed)
         )
 
+    names = bounded("edit_types_by_section", tuple(delta.edit_types_by_section))
     return replace(
         delta,
+        edit_types_by_section={name: delta.edit_types_by_section[name] for name in names},
         categories=both("categories", delta.categories),
         links=both("links", delta.links),
+        external_links=both("external_links", delta.external_links),
+        media=both("media", delta.media),
         templates=both("templates", delta.templates),
         references=both("references", delta.references),
+        maintenance=both("maintenance", delta.maintenance),
         sections=SectionsTouched(
             inserted=bounded("sections_inserted", delta.sections.inserted),
             removed=bounded("sections_removed", delta.sections.removed),
@@ -248,7 +312,7 @@ def _change(content: Content, event: PageChange) -> Change:
             model=_model(content.revision, event),
         ),
         comment=event.comment if event.comment_visible else None,
-        editor=event.editor if event.editor_visible else None,
+        editor=_editor(event),
         visible=Visible(content=event.content_visible, editor=event.editor_visible, comment=event.comment_visible),
         tags=_tags(content.revision),
         uri=event.uri or None,
@@ -259,6 +323,21 @@ def _model(revision: Text, event: PageChange) -> str | None:
     if revision.model is not None:
         return revision.model
     return event.main.model if event.main is not None and event.main.model != "unknown" else None
+
+
+def _editor(event: PageChange) -> Editor | None:
+    """None where the name is hidden: by a flag, or because the event is a skeleton."""
+    editor = event.editor
+    if editor is None or editor.key or not event.editor_visible:
+        return None
+    return Editor(
+        user_text=editor.user_text,
+        user_id=editor.user_id,
+        is_bot=editor.is_bot,
+        is_temp=editor.is_temp,
+        groups=editor.groups,
+        edit_count=editor.edit_count,
+    )
 
 
 def _tags(revision: Text) -> tuple[str, ...] | None:

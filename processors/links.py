@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from processors.namespaces import Namespaces, normal_title, split_prefix
+from processors.namespaces import FILE, Namespaces, Options, normal_title, split_prefix
 from processors.plain_text import clean_inline
 from processors.templates import COMMENT
 from processors.tokens import is_scheme
 
 NO_TITLE = re.compile(r"[\n<>\[\]]")
-# A file's last part that is no caption: sizes and the words of the larger languages.
-OPTION = re.compile(
-    r"(?:\d*x?\d+ ?px|(?:upright|hochkant|redresse|verticale|alt|link|page|lang|class|thumb|frame|start|end)\b.*"
-    r"|thumbnail|framed|frameless|border|left|right|center|centre|none|baseline|sub|super|top|text-top|middle|bottom|text-bottom"
-    r"|mini|miniatur|gerahmt|rahmenlos|links|rechts|zentriert|ohne|rand|vignette|cadre|encadré|sans_cadre|gauche|droite"
-    r"|centré|néant|miniatura|miniaturadeimagen|mini|izquierda|derecha|centro|ninguno|destra|sinistra|esquerda|direita"
-    r"|мини|миниатюра|справа|слева|центр|без|міні|праворуч|ліворуч|מממוזער|ממוזער|שמאל|ימין|مصغر|تصغير|يسار|يمين|縮圖|缩略图"
-    r"|右|左|サムネイル)",
-    re.IGNORECASE,
-)
+BRACKETS = re.compile(r"\[\[|\]\]|\{\{|\}\}|\|")
 
 
 def link_target(raw: str) -> str | None:
@@ -36,9 +27,20 @@ def is_url(target: str) -> bool:
     return bool(slashes) and is_scheme(scheme)
 
 
-def caption(text: str) -> str | None:
-    """The plain text of a file's last part, unless that is an option."""
-    return text if text and not OPTION.fullmatch(text) else None
+def caption_and_alt(parts: Sequence[str], options: Options) -> tuple[str | None, str | None]:
+    """Caption and `alt=` of a file. parts: plain text of each part behind the first `|`.
+
+    The caption is the last part that is no option.
+
+    Source: Parser::makeImage of MediaWiki.
+    """
+    caption = alt = None
+    for part in parts:
+        if part not in options:
+            caption = part or None
+        elif part.startswith("alt="):
+            alt = part[4:].strip()
+    return caption, alt
 
 
 def bare_url(url: str) -> str | None:
@@ -49,13 +51,32 @@ def bare_url(url: str) -> str | None:
     return url if url and not url.endswith("://") else None
 
 
-def gallery_files(text: str, namespaces: Namespaces) -> Iterator[tuple[int, int, str, str | None]]:
-    """Start and end of each line of a gallery that names a file, the file's title, its caption as plain text."""
+def gallery_files(text: str, namespaces: Namespaces) -> Iterator[tuple[int, int, str, tuple[str | None, str | None]]]:
+    """Start and end of each line of a gallery that names a file, the file's title, its caption and alt."""
     at = 0
     for line in text.split("\n"):
         target, _, shown = line.partition("|")
         prefix, rest = split_prefix(target.strip())
-        if rest and (prefix in namespaces.file or (not prefix and "." in rest)):
+        if rest and ("." in rest if not prefix else namespaces.numbers.get(prefix) == FILE):
             title = normal_title(rest.partition("#")[0], namespaces)
-            yield at, at + len(line), title, clean_inline(shown.rpartition("|")[2]) or None
+            yield at, at + len(line), title, caption_and_alt([clean_inline(p) for p in bars(shown)], namespaces.options)
         at += len(line) + 1
+
+
+def bars(text: str) -> list[str]:
+    """The parts between bars that stand in no link and no template.
+
+    >>> bars("alt=x|A [[b|c]]{{d|e}}")
+    ['alt=x', 'A [[b|c]]{{d|e}}']
+    """
+    parts, depth, at = [], 0, 0
+    for match in BRACKETS.finditer(text):
+        mark = match.group()
+        if mark == "|":
+            if depth <= 0:
+                parts.append(text[at : match.start()])
+                at = match.end()
+        else:
+            depth += 1 if mark in ("[[", "{{") else -1
+    parts.append(text[at:])
+    return parts

@@ -10,26 +10,36 @@ TAG = re.compile(r"</?[a-zA-Z][^<>]*+>")
 QUOTES = re.compile(r"'{2,}+")
 SWITCH = re.compile(r"__[^\W\d_]{3,40}__")
 # Marks at the start of a line: lists, rules, and what is left of tables that a template began or nobody ended.
-LINE = re.compile(r"\n(?:[*#:;]++[ \t]*+|-{4,}+|[ \t]*+(?:\{\||\|)[^\n]*+|[ \t]++)")
+LINE = re.compile(r"\n(?:([*#:;]++)[ \t]*+|-{4,}+|[ \t]*+(?:\{\||\|)[^\n]*+|[ \t]++)")
+# Stands around the marks of a list's line while a text is cleaned. MediaWiki refuses the character in a page.
+MARK = "\x7f"
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 SPACES = re.compile(r" {2,}+")
 BLANK = re.compile(r"\n{3,}+")
 
 
-def clean(text: str) -> str:
-    """Plain text: no tags, bold, italics, switches, list marks; entities decoded; at most one blank line in a row."""
+def clean(text: str, lists: bool = False) -> str:
+    """Plain text: no tags, bold, italics, switches; entities decoded; at most one blank line in a row. Marks of lists
+    go, or stay between two `MARK` for `take_lists`."""
     if "<" in text:
         text = TAG.sub("", BREAK.sub("\n", text))
     if "''" in text:
-        text = "\n".join(strip_quotes(line) if "''" in line else line for line in text.split("\n"))
+        text = "\n".join(strip_quotes(line) if "'''" in line else line for line in text.split("\n")).replace("''", "")
     if "__" in text:
         text = SWITCH.sub("", text)
-    text = LINE.sub("\n", "\n" + text.replace("\t", " ").replace("\u00a0", " "))
+    text = LINE.sub(_marked if lists else "\n", "\n" + text.replace("\t", " ").replace("\u00a0", " "))
     if "&" in text:
         text = decode_entities(text)
     if "  " in text:
         text = SPACES.sub(" ", text)
-    return BLANK.sub("\n\n", text.replace(" \n", "\n")).strip()
+    if " \n" in text:
+        text = text.replace(" \n", "\n")
+    return (BLANK.sub("\n\n", text) if "\n\n\n" in text else text).strip()
+
+
+def _marked(match: re.Match[str]) -> str:
+    empty = match.string[match.end() : match.end() + 1] in {"", "\n"}
+    return "\n" if empty or not match[1] else f"\n{MARK}{match[1]}{MARK}"
 
 
 def clean_inline(text: str) -> str:
@@ -37,7 +47,7 @@ def clean_inline(text: str) -> str:
     if "<" in text:
         text = TAG.sub("", text)
     if "''" in text:
-        text = "\n".join(strip_quotes(line) for line in text.split("\n"))
+        text = "\n".join(strip_quotes(line) for line in text.split("\n")) if "'''" in text else text.replace("''", "")
     if "&" in text:
         text = decode_entities(text)
     return text.strip() if "\n" not in text and "  " not in text else " ".join(text.split())
@@ -61,6 +71,8 @@ def strip_quotes(line: str) -> str:
 
     Source: Parser::doQuotes of MediaWiki.
     """
+    if "'''" not in line:
+        return line.replace("''", "")
     runs = [(match.start(), match.end()) for match in QUOTES.finditer(line)]
     sizes = [_size(end - start) for start, end in runs]
     italics = sum(size in {2, 5} for size in sizes)

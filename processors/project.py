@@ -59,7 +59,7 @@ def release_record(decision: Decision, enriched: bytes, *, topic: str, released_
 
 SECTIONS = ("change", "content", "content_absent", "delta", "delta_absent", "provenance")
 # Records written before there were these have none.
-LATER_SECTIONS = ("rendered", "rendered_absent")
+LATER_SECTIONS = ("rendered", "rendered_absent", "data", "data_delta")
 
 
 def retract_record(decision: Decision, *, topic: str, released_at_ms: int) -> bytes:

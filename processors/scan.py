@@ -12,24 +12,32 @@ copies of values by a budget. `mwparserfromhell` finds the same (tests/test_scan
 from __future__ import annotations
 
 import re
+from itertools import pairwise
+from operator import itemgetter
 
-from processors.found import Found, Scan, in_order, nest
-from processors.links import bare_url, caption, gallery_files, is_url, link_target
-from processors.namespaces import LANGUAGES, Namespaces, normal_title, split_prefix
-from processors.plain_text import clean_inline, literal
+from processors.found import Found, Scan, boxes, cite, in_order, nest, tags
+from processors.infobox import has_shape, is_infobox
+from processors.links import bare_url, caption_and_alt, gallery_files, is_url, link_target
+from processors.namespaces import CATEGORY, FILE, Namespaces, normal_title, split_prefix
+from processors.plain_text import MARK, clean_inline, literal
 from processors.sections import Heading, lay_out, redirect_target, title_span
-from processors.templates import Span, parameters, template_name
+from processors.tables import read_table
+from processors.templates import Span, parameters, split_values, template_name
 from processors.tokens import (
     ATTRIBUTE,
+    FREE_URL,
     SCHEME,
-    SHOWN,
+    SIMPLE_LINK,
+    SIMPLE_TEMPLATE,
     TOKEN,
     URL_WITH_BARS,
+    VISIBLE,
     WALLS,
     closing,
     is_scheme,
 )
-from schemas.enriched import Category, Degraded, ExternalLink, Link, Media, Reference
+from schemas.enriched import Category, Degraded, ExternalLink, Link, Media
+from schemas.shapes import Gallery, KnownBy, LanguageLink
 
 PARSER = "sluice-wikitext/1.0.0"
 # MediaWiki's own limit of a page, there in bytes.
@@ -39,6 +47,8 @@ MAX_DEPTH = 100
 MAX_VALUE = 100_000
 COPIES = 4
 MAX_TITLE = 2_000
+# Enough of a template's name to know an infobox by.
+MAX_NAME = 255
 
 
 def scan(text: str, namespaces: Namespaces) -> Scan:
@@ -49,7 +59,7 @@ def scan(text: str, namespaces: Namespaces) -> Scan:
 class _Frame:
     """An open `{{`, `[[` or wall. count: braces left; mark: how much text was gathered before it."""
 
-    __slots__ = ("attributes", "children", "content", "count", "kind", "mark", "pieces", "pipes", "start")
+    __slots__ = ("attributes", "box", "children", "content", "count", "kind", "mark", "pieces", "pipes", "start")
 
     def __init__(self, kind: str, start: int, count: int, mark: int) -> None:
         self.kind = kind
@@ -57,7 +67,9 @@ class _Frame:
         self.count = count
         self.mark = mark
         self.pipes: list[int] = []
-        self.pieces: list[int] = []  # of a link: how much text was gathered up to behind each pipe
+        # Of a link, and of what may be an infobox: how much text was gathered up to behind each pipe.
+        self.pieces: list[int] = []
+        self.box: KnownBy | None = None
         self.children: list[Span] = []
         self.content = 0  # of a wall: where its content begins
         self.attributes = ""
@@ -71,7 +83,7 @@ class _Scanner:
         if len(text) > MAX_SIZE:
             self.degraded.add(Degraded.SIZE)
         # A line break before the first line lets one expression find what stands at the start of any line.
-        self.text = "\n" + text[:MAX_SIZE]
+        self.text = "\n" + text[:MAX_SIZE].replace(MARK, "\ufffd")
         self.namespaces = namespaces
         self.out: list[str] = []
         self.last = 1
@@ -79,17 +91,18 @@ class _Scanner:
         self.stack: list[_Frame] = []
         self.tables: list[tuple[int, int]] = []
         self.external: tuple[int, str, int] | None = None
+        self.within: list[tuple[int, str]] = []  # bare urls in its text
         self.line_break = 0
         self.headings: list[Heading] = []
         self.heading_end = len(self.text) + 1
         self.budget = COPIES * len(text) + MAX_VALUE
         self.last_close: dict[str, int] = {}
+        self.names: dict[str, tuple[str, str | None] | None] = {}
         self.found = Found()
 
     def run(self) -> Scan:
-        text = self.text
+        text, stack = self.text, self.stack
         handlers = {
-            "|": self.pipe,
             "[": self.open_brackets,
             "]": self.close_brackets,
             "{": self.open_braces,
@@ -100,10 +113,19 @@ class _Scanner:
         }
         for match in TOKEN.finditer(text):
             start = match.start()
-            if start >= self.skip:
-                if start >= self.heading_end:
-                    self.end_heading()
-                handlers[text[start]](match, start, match.end())
+            if start < self.skip:
+                continue
+            if start >= self.heading_end:
+                self.end_heading()
+            kind = match.lastindex
+            if kind in SIMPLE_LINK:
+                self.simple_link(match, start)
+            elif kind == SIMPLE_TEMPLATE:
+                self.simple_template(match["inside"], start, match.end())
+            elif (mark := text[start]) != "|":
+                handlers[mark](match, start, match.end())
+            elif stack:
+                self.pipe(start, start + 1)
         if self.heading_end <= len(text):
             self.end_heading()
         self.abandon_external()
@@ -154,18 +176,34 @@ class _Scanner:
 
     # --- templates -------------------------------------------------------------------------------------------------
 
-    def pipe(self, _: object, start: int, end: int) -> None:
-        if not self.stack:
-            return
+    def pipe(self, start: int, end: int) -> None:
         frame = self.stack[-1]
         if frame.kind == "{":
+            if not frame.pipes and len(self.stack) == 1:
+                name = self.text[frame.start + frame.count : min(start, frame.start + MAX_NAME)]
+                frame.box = self.known_box(name, frame.mark)
             frame.pipes.append(start)
+            if frame.box is None:
+                return
         elif frame.kind == "[":
-            self.flush(start)
-            self.out.append("|")
-            self.last = end
             frame.pipes.append(start)
-            frame.pieces.append(len(self.out))
+        else:
+            return
+        self.flush(start)
+        self.out.append("|")
+        self.last = end
+        frame.pieces.append(len(self.out))
+
+    def known_box(self, name: str, mark: int) -> KnownBy | None:
+        """Whether an outermost template may be an infobox: by its name, or because no text came before it.
+
+        mark: how much text was gathered before it.
+        """
+        if is_infobox(name):
+            return KnownBy.NAME
+        if self.headings or self.found.boxes or any(piece.strip() for piece in self.out[max(mark - 20, 0) : mark]):
+            return None
+        return KnownBy.SHAPE
 
     def open_braces(self, _: object, start: int, end: int) -> None:
         # Three braces a level at most: a longer run cannot be more than its share of the depth.
@@ -174,6 +212,35 @@ class _Scanner:
             self.degraded.add(Degraded.DEPTH)
         self.push("{", end - count, count, "{" * count)
         self.last = end
+
+    def simple_template(self, inside: str, start: int, end: int) -> None:
+        """A template with no mark within but bars."""
+        self.flush(start)
+        raw, bar, rest = inside.partition("|")
+        positional: list[str] = []
+        named: dict[str, str] = {}
+        if bar:
+            size = len(rest)
+            longest = MAX_VALUE if self.budget >= size else max(self.budget // (rest.count("|") + 1), 0)
+            positional, named, cut = split_values(rest, longest)
+            self.budget -= size - cut
+            if cut:
+                self.degraded.add(Degraded.RAW)
+        if "://" in inside:
+            for url in FREE_URL.finditer(self.text, start, end - 2):
+                scheme = SCHEME.search(self.text, max(url.start() - 12, start), url.start())
+                if scheme is not None and is_scheme(scheme.group()):
+                    self.add_url(scheme.start(), self.text[scheme.start() : url.end()])
+        if not self.name_template(raw, start, end, positional, named):
+            return  # the braces are text
+        self.last = end
+        if self.stack:
+            self.stack[-1].children.append((start, end))
+        else:
+            # One that takes its values from Wikidata may have none here.
+            box = self.known_box(raw[:MAX_NAME], len(self.out))
+            if box is KnownBy.NAME or (box and has_shape(positional, named, rest)):
+                self.found.boxes[start] = (box, rest.split("|"))
 
     def close_braces(self, _: object, start: int, end: int) -> None:
         while end - start >= 2 and self.stack and self.stack[-1].kind == "{":
@@ -188,43 +255,58 @@ class _Scanner:
             self.last = start
             while self.headings and self.headings[-1].start > inner:
                 self.headings.pop()
+                self.heading_end = len(self.text) + 1  # of a heading that is being read: it is none
             if frame.count:
                 self.out.append("{" * frame.count)
             if frame.count >= 2:
-                frame.pipes, frame.children = [], []
+                frame.pipes, frame.children, frame.pieces, frame.box = [], [], [], None
             else:
                 self.stack.pop()
             self.closed(inner, start)
 
     def template(self, frame: _Frame, start: int, end: int) -> None:
         text, pipes = self.text, frame.pipes
-        named_by = template_name(
-            text[start + 2 : min(pipes[0] if pipes else end, start + 2 + MAX_VALUE)], self.namespaces
-        )
-        if named_by is None:
-            return
-        name, first = named_by
-        positional: list[str] = [] if first is None else [first]
+        positional: list[str] = []
         named: dict[str, str] = {}
         if pipes:
             # Nested templates are copied once per level: where that would be too much, values are shortened.
             longest = MAX_VALUE if self.budget >= end - pipes[0] else max(self.budget // len(pipes), 0)
-            values, named, cut = parameters(text, end, pipes, frame.children, longest)
-            positional += values
+            positional, named, cut = parameters(text, end, pipes, frame.children, longest)
             self.budget -= end - pipes[0] - cut
             if cut:
                 self.degraded.add(Degraded.RAW)
-        self.found.templates.append((start, end + 2, name, tuple(positional), named))
-        self.found.parts.append((start, end + 2, "Template", name))
+        raw = text[start + 2 : min(pipes[0] if pipes else end, start + 2 + MAX_VALUE)]
+        if self.name_template(raw, start, end + 2, positional, named) and frame.box is not None and named:
+            self.infobox(frame, frame.box, start, end, has_shape(positional, named, text[pipes[0] : end]))
+
+    def infobox(self, frame: _Frame, box: KnownBy, start: int, end: int, shape: bool) -> None:
+        """Keep what was gathered behind each bar: the plain text of the values."""
+        if shape or box is KnownBy.NAME:
+            self.flush(end)
+            bounds = [*frame.pieces, len(self.out) + 1]
+            self.found.boxes[start] = (box, ["".join(self.out[a : b - 1]) for a, b in pairwise(bounds)])
+
+    def name_template(self, raw: str, start: int, end: int, positional: list[str], named: dict[str, str]) -> bool:
+        """Keep a template under its name. raw: what is before its first bar. False: the braces are text."""
+        if raw in self.names:
+            named_by = self.names[raw]
+        else:
+            named_by = template_name(raw[:MAX_VALUE], self.namespaces)
+            if len(raw) < MAX_TITLE:
+                self.names[raw] = named_by
+        if named_by is None:
+            return False
+        name, first = named_by
+        values = tuple(positional) if first is None else (first, *positional)
+        self.found.templates.append((start, end, name, values, named))
+        self.found.parts.append((start, end, "Template", name))
+        return True
 
     # --- links -----------------------------------------------------------------------------------------------------
 
     def open_brackets(self, match: re.Match[str], start: int, end: int) -> None:
         if self.text[start + 1] != "[":
             self.open_external(match, start)
-            return
-        if match["target"] is not None:
-            self.simple_link(match["target"], match["text"], start, end)
             return
         for at in range(max(start + (end - start) % 2, end - 2 * MAX_DEPTH), end, 2):
             self.push("[", at, 2, "[[")
@@ -266,6 +348,9 @@ class _Scanner:
             start, url, _ = self.external
             self.external = None
             self.add_url(start + 1, url)
+            for at, bare in self.within:
+                self.add_url(at, bare)
+            self.within = []
 
     def close_brackets(self, _: object, start: int, end: int) -> None:
         while start < end:
@@ -287,23 +372,28 @@ class _Scanner:
         assert self.external is not None  # noqa: S101
         start, url, mark = self.external
         self.external = None
+        self.within = []  # the text of a link has no links in it
         self.flush(at)
         text = clean_inline("".join(self.out[mark + 1 :])) or None
         self.drop(mark)
         self.out.append(text or "")
         self.last = at + 1
-        self.found.external_links.append((start, ExternalLink(url=url, text=text)))
+        self.found.external_links.append((start, ExternalLink(url, text)))
         self.found.parts.append((start, at + 1, "ExternalLink", url))
 
     def free_url(self, match: re.Match[str], start: int, _: int) -> None:
         scheme = SCHEME.search(self.text, max(start - 12, 0), start)
         if scheme is not None and is_scheme(scheme.group()):
-            self.add_url(scheme.start(), self.whole_url(match, scheme.start()))
+            url = self.whole_url(match, scheme.start())
+            if self.external is not None and self.reaches(start):
+                self.within.append((scheme.start(), url))
+            else:
+                self.add_url(scheme.start(), url)
 
     def add_url(self, start: int, text: str) -> None:
         url = bare_url(text)
         if url is not None:
-            self.found.external_links.append((start, ExternalLink(url=url)))
+            self.found.external_links.append((start, ExternalLink(url)))
             self.found.parts.append((start, start + len(url), "ExternalLink", url))
 
     def close_link(self, frame: _Frame, at: int) -> None:
@@ -318,50 +408,78 @@ class _Scanner:
             self.link(frame, target, at)
         self.closed(frame.start, at + 2)
 
-    def simple_link(self, raw: str, text: str | None, start: int, end: int) -> None:
-        self.flush(start)
+    def simple_link(self, match: re.Match[str], start: int) -> None:
+        """A link with no mark within: most of them, so this is written for speed."""
+        raw, shown = match.group("target", "shown")
+        end, out = match.end(), self.out
+        if start > self.last:
+            out.append(self.text[self.last : start])
         self.last = end
-        target = raw.strip()
-        if not target:
-            self.out.append(self.text[start:end])
-        elif not is_url(target):
-            shown = None if text is None else clean_inline(text)
-            sort_key = None if text is None else text.strip()
-            self.place_link(target, shown, shown or "", sort_key, start, end)
-        else:
-            self.add_url(start + 2, target.partition(" ")[0])
         if self.stack:
             self.stack[-1].children.append((start, end))
+        if ":" in raw or "#" in raw:
+            self.simple_place(raw.strip(), shown, start, end)
+            return
+        plain = raw[0].isupper() and raw[-1] != " " and "_" not in raw and "  " not in raw
+        title = raw if plain else normal_title(raw, self.namespaces)
+        if not title:
+            out.append(self.text[start:end])
+            return
+        if shown is not None:
+            shown = clean_inline(shown) if "'" in shown or "&" in shown else " ".join(shown.split())
+        out.append(raw.strip() if shown is None else shown)
+        self.found.links.append((start, Link(title, 0, None, shown)))
+        self.found.parts.append((start, end, "Wikilink", title))
+
+    def simple_place(self, target: str, text: str | None, start: int, end: int) -> None:
+        if is_url(target):
+            self.add_url(start + 2, target.partition(" ")[0])
+            return
+        shown = None if text is None else clean_inline(text)
+        sort_key = None if text is None else text.strip()
+        self.place_link(target, shown, [] if shown is None else [shown], sort_key, start, end)
 
     def link(self, frame: _Frame, target: str, at: int) -> None:
         """A link with other marks within."""
-        pieces = frame.pieces
-        text = clean_inline("".join(self.out[pieces[0] :])) if pieces else None
-        last = clean_inline("".join(self.out[pieces[-1] :])) if len(pieces) > 1 else text or ""
+        out, pieces = self.out, frame.pieces
+        text = clean_inline("".join(out[pieces[0] :])) if pieces else None
+        bounds = [*pieces, len(out) + 1]
+        parts = [] if text is None else [text]
+        if len(pieces) > 1:
+            parts = [clean_inline("".join(out[a : b - 1])) for a, b in pairwise(bounds)]
         sort_key = self.copy(frame.pipes[0] + 1, at).strip() if pieces else None
         self.drop(frame.mark)
-        self.place_link(target, text, last, sort_key, frame.start, at + 2)
+        self.place_link(target, text, parts, sort_key, frame.start, at + 2)
 
-    def place_link(self, target: str, text: str | None, last: str, sort_key: str | None, start: int, end: int) -> None:
-        """What a link is by its prefix. text: shown; last: plain text of its last part."""
+    def place_link(
+        self, target: str, text: str | None, parts: list[str], sort_key: str | None, start: int, end: int
+    ) -> None:
+        """What a link is by its prefix. text: shown; parts: plain text behind each bar."""
         title, hash_mark, anchor = target.partition("#")
         namespaces, found = self.namespaces, self.found
         prefix, rest = split_prefix(title) if ":" in title else ("", title)
-        if rest and prefix in namespaces.category:
+        number = namespaces.numbers.get(prefix, 0) if prefix and rest else 0
+        if number == CATEGORY:
             title = normal_title(rest, namespaces)
             found.categories.append((start, Category(title=title, sort_key=sort_key)))
             found.parts.append((start, end, "Category", title))
-        elif rest and prefix in namespaces.file:
+        elif number == FILE:
             title = normal_title(rest, namespaces)
-            found.media.append((start, Media(title=title, caption=caption(last))))
+            caption, alt = caption_and_alt(parts, namespaces.options)
+            found.media.append((start, Media(title=title, caption=caption, alt=alt)))
             found.parts.append((start, end, "Media", title))
+        elif prefix in namespaces.languages and rest and number == 0:
+            title = normal_title(rest, namespaces)
+            found.language_links.append((start, LanguageLink(language=prefix, title=title)))
+            found.parts.append((start, end, "Wikilink", f"{prefix}:{title}"))
         else:
-            if prefix in LANGUAGES and namespaces.language_links:
-                title = f"{prefix}:{normal_title(rest, namespaces)}"  # shown beside the page, not in it
-            else:
-                self.out.append(target.lstrip(":") if text is None else text)
-                title = normal_title(title.lstrip(": "), namespaces)
-            found.links.append((start, Link(title=title, anchor=anchor.strip() if hash_mark else None, text=text)))
+            self.out.append(target.lstrip(":") if text is None else text)
+            title = title.lstrip(": ")
+            if prefix == "" and ":" in title:  # it began with a colon
+                prefix, rest = split_prefix(title)
+                number = None if prefix in namespaces.languages else namespaces.numbers.get(prefix, 0) if rest else 0
+            title = normal_title(title, namespaces)
+            found.links.append((start, Link(title, number, anchor.strip() if hash_mark else None, text)))
             found.parts.append((start, end, "Wikilink", title))
 
     # --- lines: tables and headings --------------------------------------------------------------------------------
@@ -371,15 +489,17 @@ class _Scanner:
         if last == "=":
             self.heading(start)
         elif last == "|" and self.stack and self.stack[-1].kind == "{":
-            self.pipe(match, end - 1, end)  # braces that open a parameter's table do not hide its bars
+            self.pipe(end - 1, end)  # braces that open a parameter's table do not hide its bars
         elif last == "|":
             self.flush(start)
             if len(self.tables) < MAX_DEPTH:
                 self.tables.append((start, len(self.out)))
         elif self.stack and (not self.tables or self.stack[-1].start > self.tables[-1][0]):
-            self.pipe(match, end - 2, end - 1)
+            self.pipe(end - 2, end - 1)
         elif self.tables:
             begin, mark = self.tables.pop()
+            self.flush(start)
+            self.found.tables.append((begin, read_table("".join(self.out[mark:]))))
             self.drop(mark)
             self.out.append("\n")
             self.last = end
@@ -429,6 +549,8 @@ class _Scanner:
         self.skip = self.last = end
         if self.stack:
             self.stack[-1].children.append((start, end))
+        closed = self.text.endswith("-->", start + 4, end)
+        self.found.comments.append(self.copy(start + 4, end - 3 if closed else end).strip())
         self.found.parts.append((start, end, "Comment", ""))
 
     def opaque(self, name: str, start: int, end: int) -> None:
@@ -438,7 +560,7 @@ class _Scanner:
         if found is None:
             return
         self.flush(start)
-        if name in SHOWN:
+        if name in VISIBLE:
             self.out.append(literal(self.text[end : found.start()]))
         self.skip = self.last = found.end()
         if self.stack:
@@ -458,7 +580,7 @@ class _Scanner:
             self.last = end
             self.closed(start, end)
             if name == "ref":
-                self.reference(start, end, attributes.rstrip("/"), None)
+                self.reference(start, end, attributes.rstrip("/"), None, None)
         elif self.last_closing(name) >= end and all(frame.kind != name for frame in self.stack):
             frame = self.push(name, start, 0, "")
             frame.content, frame.attributes = end, attributes
@@ -471,42 +593,64 @@ class _Scanner:
             return
         frame = self.stack[depth]
         del self.stack[depth:]
+        if name == "ref":
+            self.flush(start)
+            text = clean_inline("".join(self.out[frame.mark :]))
+            self.reference(frame.start, end, frame.attributes, self.copy(frame.content, start).strip(), text)
+        elif name == "gallery":
+            self.gallery(frame, start, end)
         self.drop(frame.mark)
         self.last = end
         self.closed(frame.start, end)
-        if name == "ref":
-            self.reference(frame.start, end, frame.attributes, self.copy(frame.content, start).strip())
-        elif name == "gallery":
-            self.gallery(frame, start, end)
 
-    def reference(self, start: int, end: int, attributes: str, content: str | None) -> None:
-        values = {match[1].lower(): match[2] or match[3] or match[4] for match in ATTRIBUTE.finditer(attributes)}
-        name, group = ((values.get(key) or "").strip() or None for key in ("name", "group"))
-        self.found.references.append((start, Reference(name=name, group=group, content=content)))
+    def reference(self, start: int, end: int, attributes: str, content: str | None, text: str | None) -> None:
+        values = attribute_values(attributes) if attributes else {}
+        name, group = values.get("name"), values.get("group")
+        self.found.references.append((start, end, name, group, content, text))
         self.found.parts.append((start, end, "Reference", name or ""))
 
     def gallery(self, frame: _Frame, end: int, tag_end: int) -> None:
-        at = frame.content
-        for line, line_end, title, shown in gallery_files(self.text[at:end], self.namespaces):
-            self.found.media.append((at + line, Media(title=title, caption=shown)))
+        at, number = frame.content, len(self.found.galleries)
+        for line, line_end, title, (shown, alt) in gallery_files(self.text[at:end], self.namespaces):
+            self.found.media.append((at + line, Media(title=title, caption=shown, alt=alt, gallery=number)))
             self.found.parts.append((at + line, at + line_end, "Media", title))
+        values = attribute_values(frame.attributes)
+        gallery = Gallery(mode=values.get("mode"), caption=values.get("caption"))
+        self.found.galleries.append(gallery)
         self.found.parts.append((frame.start, tag_end, "Gallery", ""))
 
     # --- the whole -------------------------------------------------------------------------------------------------
 
     def result(self) -> Scan:
         found = self.found
-        plain_text, sections = lay_out(self.out, self.headings)
+        plain_text, sections, lists = lay_out(self.out, self.headings)
+        raw = sorted(found.templates, key=itemgetter(0))
+        templates = nest(raw)
         return Scan(
             links=in_order(found.links),
             categories=in_order(found.categories),
             media=in_order(found.media),
-            templates=nest(found.templates),
-            references=in_order(found.references),
+            templates=templates,
+            references=cite(found, raw, templates),
             external_links=in_order(found.external_links),
+            infoboxes=boxes(found, raw),
+            tables=in_order(found.tables),
+            lists=lists,
+            galleries=tuple(found.galleries),
+            language_links=in_order(found.language_links),
+            maintenance=tags(raw, self.namespaces.language),
+            comments=tuple(found.comments),
             sections=sections,
             redirect=redirect_target(self.text, self.namespaces),
             plain_text=plain_text,
             parts=tuple(found.parts),
             degraded=tuple(sorted(self.degraded)),
         )
+
+
+def attribute_values(attributes: str) -> dict[str, str]:
+    """The attributes of a tag that we keep, without the empty ones."""
+    values = (
+        (match[1].lower(), (match[2] or match[3] or match[4] or "").strip()) for match in ATTRIBUTE.finditer(attributes)
+    )
+    return {name: value for name, value in values if value}

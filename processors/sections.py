@@ -6,9 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from processors.lists import take_lists
 from processors.namespaces import Namespaces, normal_title
-from processors.plain_text import clean
+from processors.plain_text import MARK, clean
 from schemas.enriched import Redirect, Section
+from schemas.shapes import WikiList
 
 REDIRECT = re.compile(r"\s*+#\s*+([^\s\[:#]++)\s*+:?\s*+\[\[([^\[\]|\n<>]++)(?:\|[^\[\]\n]*+)?\]\]")
 
@@ -60,19 +62,25 @@ def _without_comments(text: str, start: int, end: int) -> int:
         end = comment
 
 
-def lay_out(pieces: Sequence[str], headings: Sequence[Heading]) -> tuple[str, tuple[Section, ...]]:
-    """The page's plain text, and the sections with their places in it; the lead is the first.
+def lay_out(
+    pieces: Sequence[str], headings: Sequence[Heading]
+) -> tuple[str, tuple[Section, ...], tuple[WikiList, ...]]:
+    """The page's plain text, the sections and the lists with their places in it; the lead is the first section.
 
     Sections' texts are parted by one blank line.
     """
     marks = [0, *(heading.mark for heading in headings), len(pieces)]
     texts: list[str] = []
     sections: list[Section] = []
+    lists: list[WikiList] = []
     at = 0
     for number in range(len(headings) + 1):
-        text = clean("".join(pieces[marks[number] : marks[number + 1]]))
+        text = clean("".join(pieces[marks[number] : marks[number + 1]]), lists=True)
         if text and texts:
             at += 2
+        if MARK in text:
+            text, found = take_lists(text, at)
+            lists += found
         if text:
             texts.append(text)
         heading = headings[number - 1] if number else None
@@ -85,7 +93,7 @@ def lay_out(pieces: Sequence[str], headings: Sequence[Heading]) -> tuple[str, tu
             )
         )
         at += len(text)
-    return "\n\n".join(texts), tuple(sections)
+    return "\n\n".join(texts), tuple(sections), tuple(lists)
 
 
 def redirect_target(text: str, namespaces: Namespaces) -> Redirect | None:

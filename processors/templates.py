@@ -5,15 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from processors.namespaces import Namespaces, normal_title, split_prefix
+from processors.namespaces import TEMPLATE, Namespaces, normal_title, split_prefix
 
 COMMENT = re.compile(r"<!--(?:[^-]++|-(?!->))*+(?:-->|$)")
-# Magic words that take a value after a colon and are not written in capitals.
-_FUNCTIONS = (
-    "anchorencode canonicalurl filepath formatnum fullurl gender grammar int lc lcfirst localurl msg msgnw ns nse "
-    "padleft padright plural raw safesubst subst uc ucfirst urlencode"
-)
-FUNCTIONS = frozenset(_FUNCTIONS.split())
+# How magic words that take a value after a colon are written, where they are not in the table.
 CAPITALS = re.compile(r"[A-Z]{3,}\Z")
 
 Span = tuple[int, int]
@@ -34,7 +29,7 @@ def template_name(raw: str, namespaces: Namespaces) -> tuple[str, str | None] | 
     if not name or name[0] in "|}":
         return None
     before, colon, after = name.partition(":")
-    if colon and (before[0:1] == "#" or before.strip() in FUNCTIONS or CAPITALS.match(before)):
+    if colon and (before[0:1] == "#" or before.strip() in namespaces.functions or CAPITALS.match(before)):
         return before.strip(), after.strip()
     if "{{" in name:
         return " ".join(name.split()), None
@@ -42,7 +37,7 @@ def template_name(raw: str, namespaces: Namespaces) -> tuple[str, str | None] | 
         return None
     if colon:
         prefix, rest = split_prefix(name)
-        if prefix in namespaces.template and rest:
+        if rest and namespaces.numbers.get(prefix) == TEMPLATE:
             name = rest
     return normal_title(name, namespaces), None
 
@@ -64,6 +59,24 @@ def equals_sign(text: str, start: int, end: int, children: Sequence[Span]) -> in
     return at
 
 
+def split_values(raw: str, longest: int) -> tuple[list[str], dict[str, str], int]:
+    """The same as `parameters`, of a template with nothing nested in it. raw: what is behind its first `|`."""
+    positional: list[str] = []
+    named: dict[str, str] = {}
+    values = raw.split("|")
+    cut = 0
+    if len(raw) > longest:
+        cut = sum(max(len(value) - longest, 0) for value in values)
+        values = [value[:longest] for value in values]
+    for value in values:
+        name, equals, rest = value.partition("=")
+        if equals:
+            named[name.strip()] = rest.strip()
+        else:
+            positional.append(value)
+    return positional, named, cut
+
+
 def parameters(
     text: str, end: int, pipes: Sequence[int], children: Sequence[Span], longest: int
 ) -> tuple[list[str], dict[str, str], int]:
@@ -72,17 +85,11 @@ def parameters(
     pipes: positions of the template's own `|`; end: where its closing braces begin. children: spans, in order, of what
     is nested in it and hides its own `=`: templates, links, comments, `<nowiki>`. A value keeps `longest` characters.
     """
+    if not children and end - pipes[0] <= longest:
+        return split_values(text[pipes[0] + 1 : end], longest)
     positional: list[str] = []
     named: dict[str, str] = {}
     cut = 0
-    if not children and end - pipes[0] <= longest:
-        for value in text[pipes[0] + 1 : end].split("|"):
-            name, equals_mark, rest = value.partition("=")
-            if equals_mark:
-                named[name.strip()] = rest.strip()
-            else:
-                positional.append(value)
-        return positional, named, 0
     waiting = list(reversed(children))
     for number, pipe in enumerate(pipes):
         start, stop = pipe + 1, pipes[number + 1] if number + 1 < len(pipes) else end

@@ -17,7 +17,7 @@ from schemas.control import encode_endpoint
 from schemas.decision import encode_decision
 from schemas.event import rfc3339
 from schemas.reasons import Step
-from streams import cluster, logs, metrics, run
+from streams import cluster, logs, look, metrics, run
 from streams.broker import Broker, run_foreground
 from streams.capture import InvalidCapture, capture, manifest_path, read_capture, replay
 from streams.clock import now_ms
@@ -31,6 +31,7 @@ from streams.offered import offered_streams
 from streams.reconcile import reconcile
 from streams.score import run_score
 from streams.settings import InvalidSetting, Settings, cache_folder, since_ms, state_folder
+from streams.siteinfo import words_of
 from streams.topics import Topics
 
 STEP_HELP = {
@@ -50,11 +51,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.set_up()
     try:
         code: int = arguments.command(arguments, os.environ)
-    except (InvalidSetting, BrokerError, ClusterRefused, InvalidCapture, OSError) as exc:
+    except BrokenPipeError:  # before OSError, which it is too
+        return run.OK
+    except (InvalidSetting, BrokerError, ClusterRefused, InvalidCapture, look.UnreadableFile, OSError) as exc:
         print(f"sluice: {exc}", file=sys.stderr)
         return run.MISCONFIGURED
-    except BrokenPipeError:
-        return run.OK
     except KeyboardInterrupt:
         return 130
     return code
@@ -135,6 +136,15 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--wait", type=float, default=10, help="seconds for what is under way (default: %(default)s)")
     command.add_argument("--json", action="store_true", help="for machines")
 
+    command = _command(commands, "parse", _parse, "the content of one page as a record has it, as JSON")
+    command.add_argument("file", type=Path, help="wikitext in UTF-8")
+    _of_a_page(command)
+
+    command = _command(commands, "delta", _delta, "what changed between two texts of a page, as JSON")
+    command.add_argument("old", type=Path, help="the parent's text in UTF-8")
+    command.add_argument("new", type=Path, help="the revision's text in UTF-8")
+    _of_a_page(command)
+
     _command(commands, "settings", _settings, "every setting, its value and what it is for")
     return parser
 
@@ -145,6 +155,11 @@ def _command(commands: Any, name: str, function: Any, text: str) -> argparse.Arg
     )
     command.set_defaults(command=function)
     return command
+
+
+def _of_a_page(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--wiki", default="enwiki", help="whose words it is in, as dewiki (default: %(default)s)")
+    command.add_argument("--title", help="with its prefix: tells modules, styles, JSON and items from wikitext")
 
 
 def _demo(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
@@ -301,6 +316,24 @@ def _score(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
         return run.MISCONFIGURED
     print(text)
     return code
+
+
+def _parse(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    words = words_of(Settings.from_env(env).siteinfo)(arguments.wiki)
+    _print_bytes(look.parse_file(arguments.file, wiki=arguments.wiki, title=arguments.title, namespaces=words))
+    return run.OK
+
+
+def _delta(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    words, wiki, title = words_of(Settings.from_env(env).siteinfo)(arguments.wiki), arguments.wiki, arguments.title
+    _print_bytes(look.delta_files(arguments.old, arguments.new, wiki=wiki, title=title, namespaces=words))
+    return run.OK
+
+
+def _print_bytes(payload: bytes) -> None:
+    """JSON is UTF-8, whatever the terminal's language."""
+    sys.stdout.buffer.write(payload)
+    sys.stdout.flush()
 
 
 def _settings(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

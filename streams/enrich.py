@@ -28,6 +28,7 @@ from streams.failpoints import failpoint
 from streams.kafka import MAX_REQUEST_BYTES, Out, RecordTooLarge, check_size, letter_out, quiet_client_logs
 from streams.parse_workers import ParseWorkers, Unreadable
 from streams.settings import Settings
+from streams.siteinfo import words_of
 from streams.topics import Topics, limits
 
 # A batch waits for its slowest record; one that is beyond every bound takes two deadlines.
@@ -196,7 +197,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     Raises what ended Faust, where that was not us.
     """
     quiet_client_logs()
-    async with ParseWorkers(settings.parse_workers) as workers:
+    words_of(settings.siteinfo)  # refused here, and not by each process that parses
+    async with ParseWorkers(settings.parse_workers, siteinfo=settings.siteinfo) as workers:
         await _run(build_app(settings, workers), stop)
 
 

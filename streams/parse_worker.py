@@ -17,11 +17,12 @@ import struct
 import sys
 from typing import BinaryIO
 
-from processors.enrich import enrich, without_content, without_page
+from processors.enrich import Words, enrich, without_content, without_page
 from schemas.content import decode_content
 from schemas.enriched import ContentAbsent, encode_enriched
 from schemas.event import InvalidEvent, milliseconds
 from schemas.log import InvalidRecord
+from streams.siteinfo import words_of
 
 REQUEST = struct.Struct("!BBI")
 ANSWER = struct.Struct("!BQI")
@@ -34,8 +35,8 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
-    """Arguments: bytes of memory that this process may have, process id of the parent."""
-    memory_bytes, parent = int(sys.argv[1]), int(sys.argv[2])
+    """Arguments: bytes of memory that this process may have, process id of the parent, folder of siteinfo or ""."""
+    memory_bytes, parent, words = int(sys.argv[1]), int(sys.argv[2]), words_of(sys.argv[3])
     _die_with(parent)
     # Who stops the whole group stops the parent, which may still want a page of us; it ends us by closing.
     for stops in (signal.SIGINT, signal.SIGTERM):
@@ -49,20 +50,20 @@ def main() -> int:
     gc.set_threshold(50_000, 20, 50)
     _answer(answers, READY, 0, b"")
     try:
-        serve(sys.stdin.buffer, answers)
+        serve(sys.stdin.buffer, answers, words)
     except MemoryError:
         # Not even an answer could be made.
         os._exit(NO_MEMORY_CODE)
     return 0
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+def serve(requests: BinaryIO, answers: BinaryIO, words: Words) -> None:
     """Answer until the parent closes."""
     while len(head := requests.read(REQUEST.size)) == REQUEST.size:
         left_out, reason, length = REQUEST.unpack(head)
         payload = requests.read(length)
         try:
-            at_ms, record = work(payload, left_out, REASONS[reason])
+            at_ms, record = work(payload, left_out, REASONS[reason], words)
         except (InvalidRecord, InvalidEvent) as exc:
             # orjson has no other word for it.
             kind = NO_MEMORY if "Not enough memory" in str(exc) else UNREADABLE
@@ -75,13 +76,15 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             _answer(answers, ENRICHED, at_ms, record)
 
 
-def work(payload: bytes, left_out: int, reason: ContentAbsent) -> tuple[int, bytes]:
+def work(payload: bytes, left_out: int, reason: ContentAbsent, words: Words) -> tuple[int, bytes]:
     """When the event was made, and the enriched record as bytes. Raises `InvalidRecord` and `InvalidEvent`."""
     content = decode_content(payload)
     if left_out == NOTHING:
-        record = enrich(content)
+        record = enrich(content, words)
+    elif left_out == PAGE:
+        record = without_page(content, reason, words)
     else:
-        record = (without_page if left_out == PAGE else without_content)(content, reason)
+        record = without_content(content, reason)
     return milliseconds(record.change.heard_at), encode_enriched(record)
 
 

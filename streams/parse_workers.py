@@ -78,9 +78,14 @@ class ParseWorkers:
     """`async with ParseWorkers(2) as workers`. A process is started when a page first needs it."""
 
     def __init__(
-        self, count: int, *, deadline_seconds: float = DEADLINE_SECONDS, memory_bytes: int = MEMORY_BYTES
+        self,
+        count: int,
+        *,
+        siteinfo: str = "",
+        deadline_seconds: float = DEADLINE_SECONDS,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        self._workers = [_Worker(deadline_seconds, memory_bytes) for _ in range(count)]
+        self._workers = [_Worker(siteinfo, deadline_seconds, memory_bytes) for _ in range(count)]
         self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
         for worker in self._workers:
             self._idle.put_nowait(worker)
@@ -132,7 +137,8 @@ class ParseWorkers:
 
 
 class _Worker:
-    def __init__(self, deadline_seconds: float, memory_bytes: int) -> None:
+    def __init__(self, siteinfo: str, deadline_seconds: float, memory_bytes: int) -> None:
+        self._siteinfo = siteinfo
         self._deadline_seconds = deadline_seconds
         self._memory_bytes = memory_bytes
         self._process: asyncio.subprocess.Process | None = None
@@ -174,7 +180,8 @@ class _Worker:
 
     async def _start(self) -> None:
         """Raises `OSError` if there can be no process that answers."""
-        arguments = (sys.executable, "-m", "streams.parse_worker", str(self._memory_bytes), str(os.getpid()))
+        given = (str(self._memory_bytes), str(os.getpid()), self._siteinfo)
+        arguments = (sys.executable, "-m", "streams.parse_worker", *given)
         self._process = await asyncio.create_subprocess_exec(
             *arguments, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=BUFFER_BYTES
         )

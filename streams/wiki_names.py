@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from processors.namespaces import LOCAL
+from processors import words
 from streams.prose import Language
 from streams.tongues import LANGUAGES
 
@@ -34,6 +34,7 @@ FAMILIES = ("wiktionary", "wikisource", "wikiquote", "wikibooks", "wikivoyage", 
 # Language → whose words it is written in here: those of its script.
 WRITTEN_AS = {"uk": "ru", "bg": "ru", "sr": "ru", "kk": "ru", "fa": "ar", "ur": "ar", "mr": "hi"}
 
+ENGLISH = {14: "Category", 6: "File", 10: "Template"}
 PATROL = {"fr", "it", "nl", "pt", "zh", "vi", "id", "fa", "he", "no", "cs", "ro", "fi", "ja"}
 FLAGGED = {"de", "pl", "ru", "hu", "fi", "uk", "tr", "ar", "ka", "fa", "bn", "id"}
 SPECIAL = {
@@ -97,8 +98,10 @@ def _addressed(name: str) -> tuple[str, str]:
 def language_of(code: str) -> Language:
     """The words of a language, with its own names of namespaces and of the redirect where we know them."""
     language = LANGUAGES.get(WRITTEN_AS.get(code, code), LANGUAGES["en"])
-    if code not in LOCAL or code == language.code:
+    if code not in words.NAMESPACES or code == language.code:
         return language
-    category, file, template, redirect = (spelled.split("/")[0] for spelled in LOCAL[code])
-    spaces = language.namespaces | {14: category, 6: file, 10: template}
+    rows = dict(entry.split("=") for entry in words.NAMESPACES[code].split(";"))
+    own = {number: rows.get(str(number), english).split("/")[0].capitalize() for number, english in ENGLISH.items()}
+    redirect = words.REDIRECTS.get(code, "redirect").split("/")[0]
+    spaces = language.namespaces | own
     return replace(language, code=code, namespaces=spaces, redirect=f"#{redirect.upper()} [[%s]]")

@@ -25,13 +25,17 @@ import api_server
 import line
 import mwparserfromhell
 import orjson
+import wikitextparser
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from mwedittypes import SimpleEditTypes
 from mwparserfromhtml import Article
+from test_scan import hostile
 
+from processors.delta import compare
 from processors.enrich import enrich
 from processors.html import read_html
-from processors.namespaces import namespaces_of
+from processors.namespaces import language_of, namespaces_of
 from processors.scan import scan
 from processors.shard import Shard
 from schemas.content import Content, Text, decode_content, encode_content
@@ -61,6 +65,8 @@ def main() -> int:
     parse()
     html()
     asyncio.run(parse_workers())
+    compare_texts()
+    hostile_pages()
     observe()
     simulate()
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder), cache=cache_folder(os.environ)) as broker:
@@ -100,17 +106,27 @@ def made_up(chooser: random.Random) -> str:
 
 
 def parse() -> None:
-    """Interleaved, page by page, so that a busy machine slows both alike."""
-    spent = {"ours": 0.0, "theirs": 0.0}
-    texts = pages()
-    for wiki, text in texts:
-        namespaces = namespaces_of(wiki)
-        for name, work in (("ours", lambda: scan(text, namespaces)), ("theirs", lambda: extract(text))):  # noqa: B023
+    """Interleaved, page by page, so that a busy machine slows all alike."""
+    texts = [(text, namespaces_of(wiki)) for wiki, text in pages()]
+    ours, hell, parser = interleaved(
+        texts,
+        lambda text, namespaces: scan(text, namespaces),
+        lambda text, _: all_of_mwparserfromhell(text),
+        lambda text, _: all_of_wikitextparser(text),
+    )
+    for theirs, name in ((hell, "mwparserfromhell"), (parser, "wikitextparser")):
+        row(f"parse, {len(texts)} pages", len(texts) / ours, len(texts) / theirs, "/s", f"{name}, all fields")
+
+
+def interleaved(items: Sequence[tuple[Any, ...]], *works: Callable[..., object]) -> list[float]:
+    """CPU seconds of each work over all items, one after the other on each item."""
+    spent = [0.0] * len(works)
+    for item in items:
+        for number, work in enumerate(works):
             began = time.process_time()
-            work()
-            spent[name] += time.process_time() - began
-    ours, theirs = len(texts) / spent["ours"], len(texts) / spent["theirs"]
-    row(f"parse, {len(texts)} pages", ours, theirs, "/s", "mwparserfromhell, full extraction")
+            work(*item)
+            spent[number] += time.process_time() - began
+    return spent
 
 
 async def parse_workers(count: int = 2) -> None:
@@ -185,6 +201,97 @@ def extract(text: str) -> None:
     for name in ("wikilinks", "templates", "external_links", "headings", "tags", "comments"):
         getattr(code, f"filter_{name}")()
     code.strip_code()
+
+
+def all_of_mwparserfromhell(text: str) -> list[object]:
+    """The fields of a record that it has: as text, since what is not written out is not extracted."""
+    page = mwparserfromhell.parse(text, skip_style_tags=True)
+    tags = page.filter_tags(matches=lambda node: node.tag in ("ref", "table", "gallery"))
+    return [
+        [(str(link.title), link.text and str(link.text)) for link in page.filter_wikilinks()],
+        [(str(t.name), [(str(p.name), str(p.value)) for p in t.params]) for t in page.filter_templates()],
+        [(str(link.url), link.title and str(link.title)) for link in page.filter_external_links()],
+        [(heading.level, str(heading.title)) for heading in page.filter_headings()],
+        [(str(tag.tag), str(tag.contents)) for tag in tags],
+        [str(comment) for comment in page.filter_comments()],
+        [str(section.strip_code()) for section in page.get_sections(flat=True, include_lead=True)],
+    ]
+
+
+def all_of_wikitextparser(text: str) -> list[object]:
+    page = wikitextparser.parse(text)
+    return [
+        [(link.target, link.text) for link in page.wikilinks],
+        [(t.name, [(argument.name, argument.value) for argument in t.arguments]) for t in page.templates],
+        [(link.url, link.text) for link in page.external_links],
+        [(ref.attrs, ref.contents) for ref in page.get_tags("ref")],
+        [table.data(span=False) for table in page.tables],
+        [str(comment) for comment in page.comments],
+        [(s.level, s.title, s.plain_text()) for s in page.get_sections(include_subsections=False)],
+    ]
+
+
+def compare_texts() -> None:
+    """Real edits, most of them small, and one paragraph more on large pages."""
+    for name, edits in (("small edits", pairs()), ("edits of large pages", large_edits())):
+        ours, theirs = interleaved(
+            edits,
+            lambda wiki, old, new: compare(old, new, namespaces_of(wiki)),
+            lambda wiki, old, new: SimpleEditTypes("wikitext", old, new, language_of(wiki)).get_diff(),
+        )
+        row(f"delta, {len(edits)} {name}", len(edits) / ours, len(edits) / theirs, "/s", "mwedittypes, simple")
+
+
+def pairs() -> list[tuple[str, str, str]]:
+    """(wiki, old, new) of real revisions where they lie beside the repository, else of made-up ones."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "pages" / "pairs"
+    if not folder.is_dir():
+        text = made_up(random.Random(5))
+        return [("enwiki", text, text.replace("loch", "lake", n)) for n in range(1, 40)]
+    stems = [str(path)[: -len(".json")] for path in sorted(folder.glob("*.json"))]
+    sides = [[Path(stem + side).read_text("utf-8") for side in (".old.txt", ".new.txt")] for stem in stems]
+    return [(Path(stem).name.partition("__")[0], *both) for stem, both in zip(stems, sides, strict=True)]  # type: ignore[misc]
+
+
+def large_edits(count: int = 25) -> list[tuple[str, str, str]]:
+    chooser = random.Random(6)
+    edits = []
+    for wiki, text in pages():
+        paragraphs = text.split("\n\n")
+        if len(text) >= 20_000 and len(paragraphs) > 3:
+            at = chooser.randrange(1, len(paragraphs))
+            more = f"More of [[Loch {at}]] {{{{cite web|url=https://example.org/{at}|title=T}}}}."
+            edits.append((wiki, text, "\n\n".join([*paragraphs[:at], more, *paragraphs[at:]])))
+    return edits[:count]
+
+
+def hostile_pages() -> None:
+    """The worst of the made-up hostile pages, and how much longer twice as much takes.
+
+    Growth is that of the work: without Python's garbage collection, which starts to look at what a page is made of from
+    some size on.
+    """
+    namespaces = namespaces_of("enwiki")
+
+    def took(length: int) -> dict[str, float]:
+        spent = {}
+        for name, text in hostile(length).items():
+            began = time.process_time()
+            scan(text, namespaces)
+            spent[name] = time.process_time() - began
+        return spent
+
+    whole, most = took(200_000), took(2_000_000)
+    gc.disable()
+    rounds = [(took(150_000), took(300_000)) for _ in range(2)]
+    gc.enable()
+    halves, wholes = ({name: min(r[side][name] for r in rounds) for name in whole} for side in (0, 1))
+    growth = {name: wholes[name] / halves[name] for name in whole if halves[name] > 0.01}
+    for length, spent in (("200 KB", whole), ("2 MB", most)):
+        worst = max(spent, key=lambda name: spent[name])
+        print(f"{'hostile, ' + length:<34}{spent[worst]:>10.2f} s  worst of {len(spent)}: {worst}")
+    worst = max(growth, key=lambda name: growth[name])
+    print(f"{'hostile, twice as long':<34}{growth[worst]:>10.2f} ×  worst: {worst}")
 
 
 def history(count: int) -> Iterator[tuple[bytes, bytes]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from processors.delta import compare, split
+from processors.blocks import blocks, split
+from processors.delta import compare
 from processors.namespaces import namespaces_of
 from processors.scan import scan
-from schemas.enriched import Delta, Difference
+from schemas.enriched import DIFFERENCES, Delta, Difference
 
 PAIRS = Path(__file__).parents[2] / "shared" / "data" / "pages" / "pairs"
 
@@ -44,8 +47,8 @@ def test_every_kind_has_its_word() -> None:
     assert between("", new).edit_types == {
         "Category": {"insert": 1}, "Comment": {"insert": 1}, "ExternalLink": {"insert": 1}, "Gallery": {"insert": 1},
         "Heading": {"insert": 1}, "Media": {"insert": 2}, "Reference": {"insert": 1}, "Table": {"insert": 1},
-        "Section": {"change": 1, "insert": 1}, "Template": {"insert": 1}, "Wikilink": {"insert": 1},
-        "Word": {"insert": 1},
+        "Section": {"insert": 2}, "Template": {"insert": 1}, "Wikilink": {"insert": 1},
+        "Word": {"insert": 2},
     }  # fmt: skip
 
 
@@ -99,6 +102,39 @@ def test_split_and_join_give_the_text_back() -> None:
     assert [title for title, _ in sections] == ["", "a", "b", "c"]
 
 
+def test_blocks_give_the_text_back_and_hold_together_what_markup_holds_together() -> None:
+    text = "a\n{{b\n|c=[[d\n]]}}\n{|\n|e\n|}\n<ref>\n</ref><br>\n<!--\n-->\n* f\x85\ng"
+    assert "".join(blocks(text)) == text
+    assert blocks(text)[:3] == ["a\n", "{{b\n|c=[[d\n]]}}\n", "{|\n|e\n|}\n"]
+    assert len(blocks(text)) == 7
+    assert blocks("{{a\nb\nc") == ["{{a\nb\nc"]
+
+
+def test_a_line_that_moved_to_another_section_did_not_change() -> None:
+    delta = between("\n== a ==\nx\n[[y]]\n== b ==\n", "\n== a ==\nx\n== b ==\n[[y]]\n")
+    assert delta.edit_types == {"Section": {"change": 2}}
+
+
+def test_edit_types_are_told_by_section_too() -> None:
+    delta = between("[[a]]\n== b ==\n{{c|1}}\n== d ==\ne", "[[a]] [[f]]\n== b ==\n{{c|2}}\n== d ==\n* e")
+    assert delta.edit_types_by_section == {
+        "": {"Wikilink": {"insert": 1}},
+        "b": {"Template": {"change": 1}},
+        "d": {"List": {"insert": 1}},
+    }
+
+
+def test_maintenance_tags_are_set_and_cleared() -> None:
+    delta = between("a {{Citation needed}} {{Dead link}}", "a {{Citation needed}} {{POV}}")
+    assert delta.maintenance == Difference(added=("POV",), removed=("Dead link",))
+
+
+def test_media_and_external_links_that_came_and_went_are_named() -> None:
+    delta = between("[[File:a.jpg]] http://a.org", "[[File:b.jpg]] [http://b.org x]")
+    assert delta.media == Difference(added=("B.jpg",), removed=("A.jpg",))
+    assert delta.external_links == Difference(added=("http://b.org",), removed=("http://a.org",))
+
+
 @pytest.mark.parametrize("wiki", ["aawiki", "enwiki", "commonswiki", "simplewiki"])
 def test_real_edits_add_up(wiki: str) -> None:
     if not PAIRS.is_dir():
@@ -107,9 +143,39 @@ def test_real_edits_add_up(wiki: str) -> None:
         old, new = (Path(f"{path}"[:-5] + side).read_text("utf-8") for side in (".old.txt", ".new.txt"))
         delta, namespaces = between(old, new, wiki), namespaces_of(wiki)
         was, now = scan(old, namespaces), scan(new, namespaces)
-        for kind in ("links", "categories", "templates", "references"):
+        for kind in DIFFERENCES:
             difference = getattr(delta, kind)
             grown = len(getattr(now, kind)) - len(getattr(was, kind))
             assert len(difference.added) - len(difference.removed) == grown, (path.stem, kind)
         assert delta.byte_delta == len(new.encode()) - len(old.encode())
         assert bool(delta.edit_types) == (old != new)
+
+
+PIECES = [
+    "a",
+    "[[b]]",
+    "{{c|",
+    "}}",
+    "<ref>",
+    "</ref>",
+    "\n== d ==\n",
+    "\n",
+    "* e",
+    "{|\n|",
+    "\n|}",
+    "<!--",
+    "-->",
+    "'''",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=40), st.lists(st.sampled_from(PIECES), max_size=40))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_whatever_the_texts_what_came_and_went_adds_up(one: list[str], other: list[str]) -> None:
+    old, new = "".join(one), "".join(other)
+    assert "".join(blocks(old)) == old
+    there, back = between(old, new), between(new, old)
+    assert (there.words_added, there.words_removed) == (back.words_removed, back.words_added)
+    assert (there.links.added, there.templates.removed) == (back.links.removed, back.templates.added)
+    assert there.byte_delta == -back.byte_delta
+    assert between(old, old).edit_types == {}

@@ -251,6 +251,22 @@ def test_a_parent_stays_within_a_list_that_was_cut() -> None:
     assert all(t.parent is None or t.parent < len(content.templates) for t in content.templates)
 
 
+def test_what_names_a_template_that_the_record_no_longer_holds_is_left_out() -> None:
+    late = "<ref>{{cite}}</ref>{{Infobox lake|a=b}}{{Citation needed}}"
+    content = of(late + "{{a}}" * MAX_ITEMS + late).content
+    assert content is not None
+    assert [len(reference.citations) for reference in content.references] == [1, 0]
+    assert (len(content.infoboxes), len(content.maintenance)) == (1, 1)
+
+
+def test_a_file_of_a_gallery_that_the_record_no_longer_holds_names_none() -> None:
+    content = of(f"<gallery caption={'x' * 500}>\na.jpg\n</gallery>" * 50 + "[[File:b.jpg]]").content
+    assert content is not None
+    kept = len(content.galleries)
+    assert (kept < 50, len(content.media)) == (True, 51)
+    assert [m.gallery for m in content.media] == [*range(kept), *[None] * (51 - kept)]
+
+
 HUGE = {
     "plain text": "\x01",
     "links": "[[\x01\x01\x01\x01\x01\x01\x01\x01|" + "\x01" * 200 + "]]",

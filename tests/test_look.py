@@ -1,0 +1,87 @@
+"""`sluice parse` and `sluice delta`, as a person runs them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.cli import main
+
+MISUSE = 2
+
+
+def said(capfd: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capfd.readouterr().out)
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    file = tmp_path / "page.txt"
+    file.write_text("{{Infobox See|Name=Loch Ness}}\nEin [[See]].\n\n== Tiefe ==\n[[Kategorie:See]]", "utf-8")
+    return file
+
+
+def test_parse_prints_the_content_of_a_page_in_the_words_of_its_wiki(page: Path, capfd: Any) -> None:
+    assert main(["parse", str(page), "--wiki", "dewiki", "--title", "Loch Ness"]) == 0
+    shown = said(capfd)
+    assert (shown["wiki"], shown["title"], shown["model"], shown["data"]) == ("dewiki", "Loch Ness", "wikitext", None)
+    content = shown["content"]
+    assert (content["abstract"], content["categories"][0]["title"]) == ("Ein See.", "See")
+    assert content["infoboxes"][0]["values"] == [{"name": "Name", "text": "Loch Ness"}]
+    assert [section["title"] for section in content["sections"]] == ["", "Tiefe"]
+
+
+def test_parse_prints_the_same_bytes_each_time(page: Path, capfd: Any) -> None:
+    outs = [(main(["parse", str(page)]), capfd.readouterr().out) for _ in range(2)]
+    assert outs[0] == outs[1]
+
+
+def test_a_title_tells_a_module_from_wikitext(page: Path, capfd: Any) -> None:
+    assert main(["parse", str(page), "--wiki", "dewiki", "--title", "Modul:See"]) == 0
+    shown = said(capfd)
+    assert (shown["model"], shown["content"], shown["data"]["lines"]) == ("Scribunto", None, 5)
+
+
+def test_delta_prints_what_changed(page: Path, tmp_path: Path, capfd: Any) -> None:
+    old = tmp_path / "old.txt"
+    old.write_text(page.read_text("utf-8").replace("[[See]]", "See"), "utf-8")
+    assert main(["delta", str(old), str(page), "--wiki", "dewiki"]) == 0
+    delta = said(capfd)["delta"]
+    assert delta["links"] == {"added": ["See"], "removed": []}
+    assert delta["byte_delta"] == 4
+    assert main(["delta", str(old), str(page), "--wiki", "dewiki", "--title", "User:A/b.css"]) == 0
+    assert said(capfd)["data_delta"]["lines_added"] == 1
+
+
+def test_a_file_that_is_missing_or_no_text_is_named(tmp_path: Path, capfd: Any) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"ab\xff")
+    for arguments, words in (
+        (["parse", str(tmp_path / "none")], "none"),
+        (["parse", str(tmp_path)], str(tmp_path)),
+        (["parse", str(binary)], "not UTF-8: byte 2 is 0xff"),
+        (["delta", str(binary), str(binary)], "not UTF-8"),
+    ):
+        assert main(arguments) == MISUSE
+        captured = capfd.readouterr()
+        assert (captured.out, words in captured.err) == ("", True)
+
+
+def test_the_siteinfo_of_a_wiki_in_the_folder_wins_and_a_wrong_one_is_named(
+    page: Path, tmp_path: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "siteinfo"
+    folder.mkdir()
+    (folder / "dewiki.json").write_text('{"query":{"namespaces":{"14":{"id":14,"name":"Sippe"}}}}', "utf-8")
+    monkeypatch.setenv("SLUICE_SITEINFO", str(folder))
+    assert main(["parse", str(page), "--wiki", "dewiki"]) == 0
+    assert said(capfd)["content"]["categories"] == []
+    (folder / "dewiki.json").write_text("[]", "utf-8")
+    assert main(["parse", str(page), "--wiki", "dewiki"]) == MISUSE
+    assert "dewiki.json: no siteinfo" in capfd.readouterr().err
+    monkeypatch.setenv("SLUICE_SITEINFO", str(tmp_path / "none"))
+    assert main(["parse", str(page)]) == MISUSE
+    assert "no such folder" in capfd.readouterr().err
