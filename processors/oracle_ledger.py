@@ -14,7 +14,23 @@ from typing import Any
 
 import orjson
 
-from schemas.event import Canary, Event, InvalidEvent, RecentChange, decode_event
+from schemas.event import (
+    Canary,
+    Event,
+    InvalidEvent,
+    PageChange,
+    Prediction,
+    RecentChange,
+    TagsChange,
+    VisibilityChange,
+    decode_event,
+)
+
+KeptEvent = PageChange | TagsChange | VisibilityChange | RecentChange | Prediction
+# Of users and whole wikis, too: what is not of a page may concern any.
+NEEDED_LOGS = frozenset(
+    {"patrol", "review", "stable", "protect", "block", "rights", "globalauth", "gblblock", "delete", "move"}
+)
 
 
 class InvalidLedger(ValueError):
@@ -68,20 +84,22 @@ class Served:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The whole of it."""
+    """The whole of it. wikis, streams: those that the line keeps; empty = all. all_changes: see `read_ledger`."""
 
     world: Mapping[str, Any]
     offered: tuple[Offered, ...] = ()
     did: tuple[Did, ...] = ()
     served: tuple[Served, ...] = ()
     wikis: frozenset[str] = field(default=frozenset())
+    streams: frozenset[str] = field(default=frozenset())
+    all_changes: bool = True
 
     @cached_property
     def kept(self) -> tuple[Offered, ...]:
         """What must reach the log: every readable event but canaries and other wikis', each id once."""
         kept: dict[str, Offered] = {}
         for each in self.offered:
-            if each.event is not None and not isinstance(each.event, Canary) and self._wanted(each.event.wiki):
+            if each.event is not None and not isinstance(each.event, Canary) and self._wanted(each.event):
                 kept.setdefault(each.event_id, each)
         return tuple(kept.values())
 
@@ -121,12 +139,19 @@ class Ledger:
                 pages.setdefault((each.event.wiki, each.event.page_id), []).append(each)
         return {key: tuple(events) for key, events in pages.items()}
 
-    def _wanted(self, wiki: str) -> bool:
-        return not self.wikis or wiki in self.wikis
+    def _wanted(self, event: KeptEvent) -> bool:
+        if (self.wikis and event.wiki not in self.wikis) or (self.streams and event.meta.stream not in self.streams):
+            return False
+        return self.all_changes or not isinstance(event, RecentChange) or _is_needed(event)
 
 
-def read_ledger(lines: Iterable[bytes], *, wikis: Iterable[str] = ()) -> Ledger:
-    """wikis: those that the line keeps; empty = all. Raises `InvalidLedger`.
+def read_ledger(
+    lines: Iterable[bytes], *, wikis: Iterable[str] = (), streams: Iterable[str] = (), all_changes: bool = True
+) -> Ledger:
+    """wikis, streams: those that the line keeps; empty = all. all_changes: also recent changes of which it has no need:
+    what is neither a log action that no other stream tells of, nor an edit that says whether it was patrolled.
+
+    Raises `InvalidLedger`.
 
     A last line that was cut off, as one that is being written is, is passed over.
     """
@@ -156,7 +181,16 @@ def read_ledger(lines: Iterable[bytes], *, wikis: Iterable[str] = ()) -> Ledger:
             raise InvalidLedger(f"line {number} of the ledger: {exc!r:.200}") from exc
     if world is None:
         raise InvalidLedger("the ledger is empty")
-    return Ledger(world, tuple(offered), tuple(did), tuple(served), frozenset(wikis))
+    return Ledger(
+        world, tuple(offered), tuple(did), tuple(served), frozenset(wikis), frozenset(streams), all_changes=all_changes
+    )
+
+
+def _is_needed(change: RecentChange) -> bool:
+    """Patrols, reviews, protections, blocks, rights, deletions and moves; and edits with their `patrolled` flag."""
+    if change.type == "log":
+        return change.log_type in NEEDED_LOGS
+    return change.type in {"edit", "new"} and change.patrolled is not None
 
 
 def _offered(number: int, doc: Mapping[str, Any]) -> Offered:

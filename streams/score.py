@@ -49,7 +49,12 @@ async def judged(settings: Settings, path: Path, *, wait_seconds: float) -> tupl
     while True:
         line = await read_line(settings, until)
         with path.open("rb") as file:
-            ledger = read_ledger(file, wikis=settings.wikis)
+            ledger = read_ledger(
+                file,
+                wikis=settings.wikis,
+                streams=settings.streams,
+                all_changes=settings.recentchange == "all",
+            )
         found = score(
             ledger,
             line,

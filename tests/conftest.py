@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from streams import cluster
 from streams.broker import Broker
@@ -29,14 +30,19 @@ MakeSettings = Callable[..., Awaitable[Settings]]
 
 
 # Files whose tests share what one of them has made: they stay in one process.
-TOGETHER = {"test_kill_line.py": "test_recording_line.py"}
+TOGETHER = {"tests/test_kill_line.py": "tests/test_recording_line.py"}
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByFile(LoadScopeScheduling):  # type: ignore[misc]
     """A file's tests run in one of the processes, in their order."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(item.path.name, item.path.name)))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return TOGETHER.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
