@@ -128,7 +128,6 @@ def _settings(kafka: str, source: SimulatedSource, world: World) -> Settings:
         grace_seconds=GRACE_SECONDS,
         tick_seconds=0.25,
         linger_seconds=0.25,
-        recentchange="all",
         requests_per_minute=6000,
         replica_lag_seconds=1.0,
     )

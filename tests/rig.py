@@ -103,7 +103,6 @@ async def rig(
                 grace_seconds=1.0,
                 tick_seconds=0.25,
                 linger_seconds=0.25,
-                recentchange="all",
                 erase_seconds=1.0,
                 idle_seconds=2.0,
                 requests_per_minute=6000,

@@ -63,7 +63,6 @@ async def run_line(
         grace_seconds=1.0,
         tick_seconds=0.25,
         linger_seconds=0.1,
-        recentchange="all",
         requests_per_minute=6000,
     )
     await cluster.create(settings)
