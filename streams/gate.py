@@ -7,14 +7,14 @@ from the compacted `gate-state` topic when the partition is taken over, after th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from processors.shard import Group, PageKey, Shard, Unreadable
+from processors.shard import Group, Shard, Unreadable, rebuilt
+from processors.store import PageKey, Row
 from schemas.deadletter import DeadLetter
 from schemas.decision import encode_decisions
-from schemas.log import Policies, decode_policies, encode_policies
-from schemas.page import POLICIES_KEY, Page, decode_page, encode_page, page_key
+from schemas.page import page_key
 from schemas.reasons import Step
 from streams import metrics
 from streams.exactly_once import ExactlyOnce
@@ -47,15 +47,15 @@ class Gate:
         self._topics = Topics(settings)
         self._shards: dict[int, Shard] = {}
         self._made: dict[int, list[Group]] = {}
+        self._rows: dict[int, Mapping[PageKey, Row | None]] = {}
 
     async def own(self, partition: int) -> None:
         """Rebuild the partition's shard from what was last committed."""
-        pages: dict[bytes, bytes | None] = {}
+        last: dict[bytes, bytes | None] = {}
         for record in await read_partition(self._settings, self._topics.gate_state, partition):
-            pages[record.key] = record.value
-        rules = pages.pop(POLICIES_KEY, None)
-        policies: Policies | None = None if rules is None else decode_policies(rules)
-        self._shards[partition] = Shard([decode_page(value) for value in pages.values() if value is not None], policies)
+            last[record.key] = record.value
+        kept = [(key, value) for key, value in last.items() if value is not None]
+        self._shards[partition] = rebuilt(kept)
 
     def lost(self, partition: int) -> None:
         self._shards.pop(partition, None)
@@ -73,16 +73,15 @@ class Gate:
                 continue
             made += groups
             outs += [self._decisions(partition, record, group) for group in groups]
-        outs += [self._state(partition, shard, key) for key in sorted(shard.touched)]
-        shard.touched.clear()
-        if shard.policies_changed and shard.policies is not None:
-            outs.append(self._out(partition, POLICIES_KEY, encode_policies(shard.policies)))
-            shard.policies_changed = False
+        rows = self._rows[partition] = shard.changed()
+        outs += [self._out(partition, page_key(*key), None if row is None else row.value) for key, row in rows.items()]
+        outs += [self._out(partition, key, value) for key, value in sorted(shard.beside.items())]
         return outs
 
     def committed(self, partition: int, records: Sequence[Any], outs: Sequence[Out]) -> None:
-        """Count what was committed."""
+        """Move what was committed to the store, and count it."""
         shard = self._shards[partition]
+        shard.flush(self._rows.pop(partition))
         metrics.RECORDS.labels(Step.GATE, "in").inc(len(records))
         metrics.RECORDS.labels(Step.GATE, "out").inc(len(self._made[partition]))
         for group in self._made[partition]:
@@ -93,7 +92,7 @@ class Gate:
                 metrics.DEAD_LETTERS.labels(Step.GATE, dict(out.headers)["reason"].decode()).inc()
         if shard.heard >= 0:
             metrics.LAST_EVENT.labels(Step.GATE).set(shard.heard / 1000)
-        metrics.PAGES.set(sum(len(each.pages) for each in self._shards.values()))
+        metrics.PAGES.set(sum(each.count for each in self._shards.values()))
         metrics.PENDING.set(sum(each.pending for each in self._shards.values()))
 
     def _decisions(self, partition: int, record: Any, group: Group) -> Out:
@@ -104,10 +103,6 @@ class Gate:
             partition=partition,
             headers=[("offset", str(record.offset).encode())],
         )
-
-    def _state(self, partition: int, shard: Shard, key: PageKey) -> Out:
-        page: Page | None = shard.pages.get(key)
-        return self._out(partition, page_key(*key), None if page is None else encode_page(page))
 
     def _out(self, partition: int, key: bytes, value: bytes | None) -> Out:
         return Out(topic=self._topics.gate_state, key=key, value=value, partition=partition)
