@@ -81,8 +81,9 @@ class Rules:
         sets = dict.fromkeys([REQUIRED_STREAMS, *(_streams(rule, kind) for rule in every for kind in kinds)])
         self.watermarks = tuple(sets)
         longest_ms = max((_longest_ms(rule) for rule in every), default=0)
+        self.longest_ms = longest_ms + (self.grace_ms if longest_ms else 0)
         horizon_ms = max((rule.horizon_ms for rule in every), default=0)
-        self.keep_ms = longest_ms + (self.grace_ms if longest_ms else 0) + horizon_ms
+        self.keep_ms = self.longest_ms + horizon_ms
         full = [rule for rule in every if not rule.plain]
         self.blocks = bool(full)
         self.titles = any(

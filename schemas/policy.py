@@ -99,11 +99,12 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """rules: in order, the first that matches decides. Without rules it is the short form."""
+    """rules: in order, the first that matches decides. Without rules it is the short form. path: where it was read."""
 
     name: str
     hold_seconds: float = 0.0
     rules: tuple[Rule, ...] = ()
+    path: str = field(default="", compare=False)
 
     @cached_property
     def hold_ms(self) -> int:
@@ -157,7 +158,9 @@ def _document(value: Any) -> dict[str, Any]:
         item = getattr(value, each.name)
         if default is not None and item == getattr(default, each.name):
             continue
-        doc[each.name] = _document(item) if isinstance(item, Match | Risk | Review | War) else item
+        if isinstance(item, Match | Risk | Review | War):
+            item = _document(item)
+        doc[each.name] = {str(key): each for key, each in item.items()} if isinstance(item, Mapping) else item
     return doc
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from schemas.decision import encode_decision
+from schemas.policy_file import InvalidPolicy
 from schemas.reasons import Step
-from streams import cluster, logs, metrics, run
+from streams import cluster, logs, metrics, policy_command, run
 from streams.broker import Broker, run_foreground
 from streams.capture import InvalidCapture, capture, read_capture, replay
 from streams.cluster import ClusterRefused
+from streams.histories import InvalidHistory, run_curve
 from streams.jars import BrokerError
+from streams.policy_files import load
 from streams.settings import InvalidSetting, Settings, cache_folder, state_folder
 
 STEP_HELP = {
@@ -35,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logs.set_up()
     try:
         code: int = arguments.command(arguments, os.environ)
-    except (InvalidSetting, BrokerError, ClusterRefused, InvalidCapture, OSError) as exc:
+    except (InvalidSetting, InvalidPolicy, InvalidHistory, BrokerError, ClusterRefused, InvalidCapture, OSError) as exc:
         print(f"sluice: {exc}", file=sys.stderr)
         return run.MISCONFIGURED
     except BrokenPipeError:
@@ -83,6 +86,21 @@ def _parser() -> argparse.ArgumentParser:
     command = _command(commands, "replay", _replay, "decide over a captured log again, without a broker")
     command.add_argument("file", type=Path, help="what `sluice capture` wrote")
     command.add_argument("-o", "--output", type=Path, help="default: standard output")
+
+    command = _command(
+        commands, "curve", _curve, "how fast bad edits of a history are undone, from the gate's decisions"
+    )
+    command.add_argument("file", type=Path, help="CSV: page, rev_id, ts, user, kind, sha1; may be .gz")
+    command.add_argument("--decisions", type=Path, metavar="OUT.ndjson", help="one line per edit goes there")
+
+    command = _command(
+        commands, "policy", _policy, "look at policy files: are they right, what do they say, what would they do"
+    )
+    command.add_argument("action", choices=["check", "explain", "try"])
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE.toml")
+    command.add_argument(
+        "--on", type=Path, metavar="LOG", help="of `try`: a capture, or a history as of `sluice curve`"
+    )
 
     _command(commands, "settings", _settings, "every setting, its value and what it is for")
     return parser
@@ -188,6 +206,25 @@ def _replay(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no decision"
     print(f"{counts}; {unreadable} unreadable records", file=sys.stderr)
     return run.OK if not unreadable else run.FAILED
+
+
+def _curve(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    print(run_curve(arguments.file, arguments.decisions))
+    return run.OK
+
+
+def _policy(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    if arguments.action == "check":
+        lines, good = policy_command.check(arguments.files)
+        print("\n".join(lines))
+        return run.OK if good else run.FAILED
+    if arguments.action == "explain":
+        print("\n\n".join(policy_command.explain(load(path), path.read_text("utf-8")) for path in arguments.files))
+        return run.OK
+    if arguments.on is None:
+        raise InvalidSetting("`sluice policy try` needs --on LOG: a capture, or a history as of `sluice curve`")
+    print(policy_command.attempt([load(path) for path in arguments.files], arguments.on))
+    return run.OK
 
 
 def _settings(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

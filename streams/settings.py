@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from schemas.log import Policies, Policy
+from streams.policy_files import load
 
 DEFAULT_SOURCE = "https://stream.wikimedia.org"
 DEFAULT_CONTENT = "https://{domain}/w/api.php"
@@ -36,7 +37,7 @@ class Settings:
     wikis: tuple[str, ...] = _about("wikis to keep, comma-separated (enwiki,dewiki); empty = all", ())
     since: str = _about("where a first start begins (RFC 3339); empty = now", "")
     policies: tuple[Policy, ...] = _about(
-        "policies as name=hold in seconds, comma-separated; hold 0 is live",
+        "policies, comma-separated: each a policy file (deploy/policies/careful.toml), or short: name=hold in seconds",
         (
             Policy(name="live", hold_seconds=0),
             Policy(name="fast", hold_seconds=300),
@@ -120,7 +121,7 @@ def cache_folder(env: Mapping[str, str]) -> Path:
 
 def _read(name: str, default: Any, text: str) -> Any:
     if name == "policies":
-        return tuple(_policy(part) for part in text.split(",") if part.strip())
+        return _policies(tuple(_policy(part) for part in text.split(",") if part.strip()))
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if isinstance(default, int):
@@ -134,14 +135,29 @@ def _write(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(_write(item) for item in value)
     if isinstance(value, Policy):
-        return f"{value.name}={value.hold_seconds:g}"
+        return value.path or f"{value.name}={value.hold_seconds:g}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _policies(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    names = [policy.name for policy in policies]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two policies are called {twice!r}")
+    return policies
+
+
 def _policy(part: str) -> Policy:
+    if part.strip().endswith(".toml"):
+        try:
+            return load(Path(part.strip()))
+        except OSError as exc:
+            raise ValueError(str(exc)) from exc
     name, equals, hold = part.strip().partition("=")
     if not equals or not name.isidentifier() or not name.isascii() or not name.islower():
-        raise ValueError(f"{part!r} is no policy; write name=seconds, the name in lower-case letters and digits")
+        raise ValueError(
+            f"{part!r} is no policy; write a file's name or name=seconds, the name in lower-case letters and digits"
+        )
     seconds = float(hold)
     if not 0 <= seconds <= 90 * 86_400:
         raise ValueError(f"{part!r}: a hold is from 0 s to 90 days")
