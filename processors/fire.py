@@ -44,8 +44,11 @@ def fire_time(page: Page, edit: Edit, policy: int, rules: Rules) -> int:
     return edit.start_ms if policy in plan.instant else _alone(page, edit, policy, rules).fire_ms
 
 
-def outcome(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
-    """How `edit` will end under a policy if nothing more is heard."""
+def outcome(page: Page, edit: Edit, policy: int, rules: Rules, until_ms: int | None = None) -> Verdict:
+    """How `edit` will end under a policy if nothing more is heard.
+
+    until_ms: beyond that it does not matter what it stands on, only that it does not fire sooner.
+    """
     plan: Plan = edit.plan
     rule = plan.rules[policy]
     if policy in plan.instant:
@@ -53,12 +56,17 @@ def outcome(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
     if rule.plain or not page.tricky:
         return Verdict(edit.start_ms + plan.holds_ms[policy] + rules.grace_ms)
     alone = _alone(page, edit, policy, rules)
+    if until_ms is not None and alone.fire_ms > until_ms:
+        return alone
     if alone.reason is None:
         alone = _in_gap(edit, rule, alone, rules)
 
     def held(node: Edit, policy: int) -> bool:
+        waits = node.states[policy] == PENDING
+        if waits and node.plan.rules[policy].risk is None:
+            return False
         reason = _alone(page, node, policy, rules).reason
-        return reason is Bar.RISK or (node.states[policy] != PENDING and reason is not None)
+        return reason is Bar.RISK or (not waits and reason is not None)
 
     barred = root(page, edit, policy, alone.fire_ms, held)
     if barred is None:
@@ -95,7 +103,13 @@ def _alone(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
 def _quiet(page: Page, edit: Edit, hold_ms: int, last_ms: int, grace_ms: int) -> tuple[int, tuple[Signal, ...]]:
     """The deadline counts from the last edit of the page that came before it would have fired."""
     due_ms, last = edit.start_ms + hold_ms, None
-    for later in sorted((e for e in page.edits if e.start_ms > edit.start_ms), key=lambda e: e.start_ms):
+    after = []
+    for other in reversed(page.edits):
+        if other is edit:
+            break
+        if other.start_ms > edit.start_ms:
+            after.append(other)
+    for later in sorted(after, key=lambda e: e.start_ms):
         if later.start_ms >= due_ms + grace_ms or due_ms >= last_ms:
             break
         due_ms, last = min(last_ms, max(due_ms, later.start_ms + hold_ms)), later

@@ -18,10 +18,11 @@ older one. Apart from that they are functions: the same page, event and rules gi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from processors.fire import Verdict, fire_time, outcome
 from processors.hear import Blocked, Edited, Flagged, Heard, Told
-from processors.lineage import REASONS, REVERTS, find, newer_is_out, reviewed_head
+from processors.lineage import LAST_EDITS, REASONS, REVERTS, find, newer_is_out, reviewed_head
 from processors.plans import Plan, Rules
 from schemas.decision import Decision, Signal
 from schemas.page import NONE, PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Context, Edit, Page, Waiting
@@ -36,6 +37,9 @@ WAIT_MS = 600_000
 MOST_EDITS = 4096
 # So many editors within an hour are breaking news.
 BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
+
+# (fire time, revision, (epoch, policy), edit, policy): sorted by the first three.
+Due = tuple[int, int, tuple[int, int], Edit, int]
 
 _STATES = {
     PENDING: State.PENDING,
@@ -67,7 +71,7 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
     heard_ms: the watermark of each set of required streams, in the order of `rules.watermarks`.
     """
     decisions: list[Decision] = []
-    due = []
+    due: list[Due] = []
     for edit in page.open:
         due += _due(page, edit, heard_ms, rules)
     due.sort(key=lambda entry: entry[:3])
@@ -83,7 +87,7 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
     if due:
         page.open = [edit for edit in page.open if PENDING in edit.states[: rules.count]]
     _forget(page, max(heard_ms), rules)
-    page.due_ms = _next_due(page, rules)
+    page.due_ms = _next_due(page, rules, max(heard_ms))
     return page, decisions
 
 
@@ -129,49 +133,66 @@ def _pass_steps(edit: Edit) -> None:
 
 def _is_tricky(page: Page, rules: Rules) -> bool:
     """Whether edits of this page may have to wait for something else than their hold."""
-    if rules.gaps:
-        return True
-    return any(edit.plan.special or edit.floor_ms for edit in page.open) or (
-        rules.blocks
-        and bool(page.open)
-        and any(WITHHELD in edit.states or RETRACTED in edit.states for edit in page.edits)
+    return (
+        bool(rules.gaps)
+        or any(edit.plan.special or edit.floor_ms for edit in page.open)
+        or (rules.blocks and any(WITHHELD in edit.states or RETRACTED in edit.states for edit in page.edits))
     )
 
 
-def _due(
-    page: Page, edit: Edit, heard_ms: Sequence[int], rules: Rules
-) -> list[tuple[int, int, tuple[int, int], Edit, int]]:
-    """(fire time, revision, (epoch, policy), edit, policy) of what `edit` may do by now."""
-    found = []
+def _due(page: Page, edit: Edit, heard_ms: Sequence[int], rules: Rules) -> list[Due]:
+    """What `edit` may do by now."""
+    found: list[Due] = []
     if not page.tricky:
         for delay_ms, policies in edit.plan.steps[edit.step :]:
             if edit.start_ms + delay_ms > heard_ms[0]:
                 break
             found += [(edit.start_ms + delay_ms, edit.rev_id, (edit.epoch, i), edit, i) for i in policies]
         return found
+    if edit.look_ms > max(heard_ms):
+        return found
+    plan: Plan = edit.plan
     for i in range(rules.count):
-        if edit.states[i] == PENDING:
-            fire_ms = outcome(page, edit, i, rules).fire_ms
-            if fire_ms <= heard_ms[edit.plan.watermarks[i]]:
+        if edit.states[i] == PENDING and _soonest(edit, i, rules) <= heard_ms[plan.watermarks[i]]:
+            until_ms = heard_ms[plan.watermarks[i]]
+            fire_ms = outcome(page, edit, i, rules, until_ms).fire_ms
+            if fire_ms <= heard_ms[plan.watermarks[i]]:
                 found.append((fire_ms, edit.rev_id, (edit.epoch, i), edit, i))
     return found
 
 
-def _next_due(page: Page, rules: Rules) -> int | None:
-    """The earliest watermark at which `advance` may change this page; None = never."""
+def _soonest(edit: Edit, policy: int, rules: Rules) -> int:
+    """Everything that an edit may have to wait for comes on top of its hold."""
+    hold_ms: int = edit.plan.holds_ms[policy]
+    return edit.start_ms + hold_ms + rules.grace_ms
+
+
+def _next_due(page: Page, rules: Rules, heard_ms: int = -1) -> int | None:
+    """A watermark before which `advance` will not change this page; None = never.
+
+    heard_ms: how far `advance` has come; what should have fired by then is looked at more closely.
+    """
     times = [w.signal.at_ms + WAIT_MS for w in page.waiting]
     if page.edits:
-        times.append(min(edit.start_ms for edit in page.edits) + rules.keep_ms)
+        times.append(page.edits[0].start_ms + rules.keep_ms)
     for edit in page.open:
-        times += _edit_due(page, edit, rules)
+        times += _edit_due(page, edit, rules, heard_ms)
     return min(times, default=None)
 
 
-def _edit_due(page: Page, edit: Edit, rules: Rules) -> list[int]:
+def _edit_due(page: Page, edit: Edit, rules: Rules, heard_ms: int = -1) -> list[int]:
+    steps = edit.plan.steps
     if not page.tricky:
-        steps = edit.plan.steps
         return [edit.start_ms + steps[edit.step][0]] if edit.step < len(steps) else []
-    return [outcome(page, edit, i, rules).fire_ms for i in range(rules.count) if edit.states[i] == PENDING]
+    if edit.look_ms > heard_ms >= 0:
+        return [edit.look_ms]
+    found = []
+    for i in range(rules.count):
+        if edit.states[i] == PENDING:
+            soonest_ms = _soonest(edit, i, rules)
+            found.append(soonest_ms if soonest_ms > heard_ms else outcome(page, edit, i, rules, heard_ms).fire_ms)
+    edit.look_ms = min(found, default=0) if heard_ms >= 0 else 0
+    return found
 
 
 def _sooner(page: Page, due_ms: int) -> None:
@@ -203,9 +224,9 @@ def _edited(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) 
     if not any(rev_id == event.rev_id for rev_id, _ in page.ring):
         page.ring.append((event.rev_id, event.sha1))
         del page.ring[:-RING]
-    if edit.plan.special or rules.gaps or (rules.blocks and not page.tricky and _is_tricky(page, rules)):
+    if edit.plan.special or rules.gaps:
         page.tricky = True
-    if rules.blocks:
+    if rules.neighbours:
         _note_neighbours(page, edit, rules, decisions)
     if event.hidden:
         hide = Signal(kind=SignalKind.HIDE, event_id=event.event_id, at_ms=event.at_ms)
@@ -287,6 +308,7 @@ def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rule
         0,
         False,
         0,
+        0,
         plan,
     )
 
@@ -301,8 +323,6 @@ def _flags(page: Page, at_ms: int, user: str | None, rules: Rules) -> tuple[str,
 
 def _note_neighbours(page: Page, edit: Edit, rules: Rules, decisions: list[Decision]) -> None:
     """Tell the others that wait that somebody edited after them, and all of them that the page is at war."""
-    if not page.tricky:
-        return
     for other in page.open:
         by_another = other is not edit and edit.user is not None and edit.user != other.user
         if by_another and other.plan.wants_others and not _has(other, SignalKind.OTHER_EDITOR):
@@ -408,22 +428,35 @@ def _tell(page: Page, edit: Edit | None, signal: Signal, rules: Rules, decisions
     if signal.kind is SignalKind.REVERTED_TAG and _only_reverted_by_self(edit):
         signal = Signal(kind=signal.kind, event_id=signal.event_id, at_ms=signal.at_ms, by_self=True)
     page.dirty = True
-    tainted = _tainted(page, signal.at_ms, rules) if page.tricky else []
     bars = signal.kind in REASONS
+    # What stood on an edit that this one had undone is clean again if this one is undone itself.
+    tainted = _tainted(page, signal.at_ms, rules) if bars and page.tricky and _undid(page, edit) else []
     for policy in range(rules.count) if bars else ():
-        if not _concerns(edit.plan.rules[policy], signal):
-            continue
-        _bar(page, edit, signal, policy, rules, decisions)
-    if not any(s.event_id == signal.event_id and s.kind is signal.kind for s in edit.signals):
-        edit.signals = (*edit.signals, signal)
+        if _concerns(edit.plan.rules[policy], signal):
+            _bar(page, edit, signal, policy, rules, decisions)
+    _note(edit, signal)
     _close(page, edit, rules)
-    if rules.blocks and not page.tricky:
-        page.tricky = _is_tricky(page, rules)
-    if page.tricky:
-        for other, policy in tainted:
-            if other.states[policy] == PENDING and outcome(page, other, policy, rules).reason is None:
-                other.floor_ms = max(other.floor_ms, signal.at_ms)
-        page.due_ms = _next_due(page, rules)
+    if rules.blocks and bars:
+        page.tricky = True
+    for other, policy in tainted:
+        if other.states[policy] == PENDING and outcome(page, other, policy, rules).root is None:
+            other.floor_ms = max(other.floor_ms, signal.at_ms)
+            _look_again(page, other, rules)
+    if not bars and page.tricky:
+        _look_again(page, edit, rules)
+
+
+def _undid(page: Page, edit: Edit) -> bool:
+    """Whether this edit is why others are barred."""
+    near = islice(reversed(page.edits), LAST_EDITS)
+    return any(signal.by_rev_id == edit.rev_id for other in near for signal in other.signals)
+
+
+def _look_again(page: Page, edit: Edit, rules: Rules) -> None:
+    """Something came that may let an edit go sooner than was thought."""
+    edit.look_ms = 0
+    for due_ms in _edit_due(page, edit, rules):
+        _sooner(page, due_ms)
 
 
 def _close(page: Page, edit: Edit, rules: Rules) -> None:
@@ -445,8 +478,9 @@ def _tainted(page: Page, at_ms: int, rules: Rules) -> list[tuple[Edit, int]]:
     found = []
     for edit in page.open:
         for policy, rule in enumerate(edit.plan.rules):
-            if edit.states[policy] == PENDING and not rule.plain:
-                verdict = outcome(page, edit, policy, rules)
+            waits = edit.states[policy] == PENDING and not rule.plain
+            if waits and _soonest(edit, policy, rules) <= at_ms:
+                verdict = outcome(page, edit, policy, rules, at_ms)
                 if verdict.root and verdict.nominal_ms <= at_ms:
                     found.append((edit, policy))
     return found
@@ -476,7 +510,7 @@ def _bar(page: Page, edit: Edit, signal: Signal, policy: int, rules: Rules, deci
 
 
 def _note(edit: Edit, signal: Signal) -> None:
-    if signal not in edit.signals:
+    if not any(s.event_id == signal.event_id and s.kind is signal.kind for s in edit.signals):
         edit.signals = (*edit.signals, signal)
 
 
@@ -527,6 +561,8 @@ def _release(
     if not (latest and stays) or len(page.open) == 1:
         return
     for older in page.open:
+        if older is edit:
+            break
         if older.rev_id < edit.rev_id and older.states[policy] == PENDING:
             _set(older, policy, SUPERSEDED)
             own = fire_time(page, older, policy, rules)
@@ -601,7 +637,7 @@ def _decide(
 
 def _forget(page: Page, heard_ms: int, rules: Rules) -> None:
     gone_ms = heard_ms - rules.keep_ms
-    if page.edits and (min(e.start_ms for e in page.edits) <= gone_ms or len(page.edits) > MOST_EDITS):
+    if page.edits and (page.edits[0].start_ms <= gone_ms or len(page.edits) > MOST_EDITS):
         kept = [edit for edit in page.edits if edit.start_ms > gone_ms]
         excess = len(kept) - MOST_EDITS
         if excess > 0:

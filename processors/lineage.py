@@ -8,11 +8,14 @@ the edit is *tainted*: it would let out what was withheld.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from schemas.decision import Signal
 from schemas.page import PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Page
 from schemas.reasons import Bar, SignalKind
 
+# Among so many edits of a page a newer one is looked for: it lies there if edits come in anything like their order.
+LAST_EDITS = 256
 REVERTS = frozenset({SignalKind.IDENTITY_REVERT, SignalKind.DECLARED_REVERT})
 # What speaks against an edit's own text. A deletion speaks against the page, and ends its line.
 TEXT_BARS = REVERTS | {SignalKind.REVERTED_TAG, SignalKind.HIDE, SignalKind.BLOCK}
@@ -56,11 +59,13 @@ def reviewed_head(page: Page, policy: int, edit: Edit) -> Edit | None:
 
 
 def newer_is_out(page: Page, edit: Edit, policy: int) -> int | None:
-    """The newest revision after `edit` that is out under a policy."""
-    if page.edits[-1] is edit:
+    """The newest revision after `edit` that is out under a policy, of the last ones of its page."""
+    if page.edits[-1] is edit and (len(page.edits) < 2 or page.edits[-2].rev_id < edit.rev_id):
         return None
-    newer = (e.rev_id for e in reversed(page.edits) if e.rev_id > edit.rev_id and e.states[policy] == RELEASED)
-    return next(newer, None)
+    for other in islice(reversed(page.edits), LAST_EDITS):
+        if other.rev_id > edit.rev_id and other.states[policy] == RELEASED:
+            return other.rev_id
+    return None
 
 
 def find(page: Page, rev_id: int) -> Edit | None:

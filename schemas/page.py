@@ -32,7 +32,8 @@ class Edit:
 
     start_ms: when its hold began. sha1 is base-36 or None (hidden). user: a one-way key of its editor, or None (not
     known). restores: the latest earlier revision with the same text, 0 if none. floor_ms: when the last thing went
-    that had kept it. partial: its parent was never seen. step, plan: derived, see `processors.plans`.
+    that had kept it. partial: its parent was never seen. step, plan: derived, see `processors.plans`. look_ms: derived,
+    before that watermark it will not fire.
     """
 
     rev_id: int
@@ -48,6 +49,7 @@ class Edit:
     floor_ms: int = 0
     partial: bool = False
     step: int = 0
+    look_ms: int = 0
     plan: Any = None
 
 

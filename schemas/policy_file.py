@@ -58,26 +58,34 @@ def read_policy_file(text: str, path: str = "") -> Policy:
         found = re.search(r"at line (\d+)", str(exc))
         raise InvalidPolicy(int(found[1]) if found else text.count("\n") + 1, f"no TOML: {exc}") from exc
     try:
-        _known(doc, {"name", "about", "measured", "rule"}, "a policy")
-        name = doc.get("name")
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise _Wrong("name", "name: lower-case letters, digits and _, as it becomes part of topic names")
-        tables = doc.get("rule")
-        if not isinstance(tables, list) or not tables or not all(isinstance(each, dict) for each in tables):
-            raise _Wrong("rule", "a policy has one [[rule]] at least")
+        name, tables = _head(doc)
     except _Wrong as exc:
         raise InvalidPolicy(_line(text, exc.key, None), str(exc)) from exc
     rules = []
     for number, table in enumerate(tables):
         try:
             rules.append(_rule(table))
-            if table.get("match") and number == len(tables) - 1:
-                raise _Wrong("match", "the last rule is for every edit that no other matches, so it has no match")
-            if not table.get("match") and number < len(tables) - 1:
-                raise _Wrong("[[rule]]", "a rule without match ends the list: the rules after it would never be used")
+            _check_place(table, last=number == len(tables) - 1)
         except _Wrong as exc:
             raise InvalidPolicy(_line(text, exc.key, number), str(exc)) from exc
     return Policy(name=name, hold_seconds=rules[-1].hold_seconds, rules=tuple(rules), path=path)
+
+
+def _head(doc: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    _known(doc, {"name", "about", "measured", "rule"}, "a policy")
+    name, tables = doc.get("name"), doc.get("rule")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise _Wrong("name", "name: lower-case letters, digits and _, as it becomes part of topic names")
+    if not isinstance(tables, list) or not tables or not all(isinstance(each, dict) for each in tables):
+        raise _Wrong("rule", "a policy has one [[rule]] at least")
+    return name, tables
+
+
+def _check_place(table: Mapping[str, Any], *, last: bool) -> None:
+    if table.get("match") and last:
+        raise _Wrong("match", "the last rule is for every edit that no other matches, so it has no match")
+    if not table.get("match") and not last:
+        raise _Wrong("[[rule]]", "a rule without match ends the list: the rules after it would never be used")
 
 
 def _rule(table: Mapping[str, Any]) -> Rule:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from processors import curve, whatif
+from schemas.decision import Decision
 from schemas.log import Policies
 from schemas.policy import Match, Policy, Rule
 from schemas.policy_file import InvalidPolicy
@@ -48,7 +49,8 @@ def attempt(policies: Sequence[Policy], path: Path) -> str:
     rules = Policies(policies=tuple(policies))
     if path.name.removesuffix(".gz").endswith(".csv"):
         pages = curve.pages(read_history(path))
-        truth, decisions = {}, []
+        truth: dict[whatif.EditKey, curve.Edit] = {}
+        decisions: list[Decision] = []
         for page_id, history in enumerate(pages.values(), start=1):
             for edit in curve.judged(history):
                 truth["history", page_id, edit.revision.rev_id, 0] = edit

@@ -47,11 +47,7 @@ class Watch:
     def _read(self, path: str) -> None:
         old = next(policy for policy in self._rules.policies if policy.path == path)
         try:
-            new = load(Path(path))
-            if new.name != old.name:
-                raise InvalidPolicy(
-                    0, f"{path}: a running policy cannot be renamed ({old.name} to {new.name}); restart"
-                )
+            new = _same_name(load(Path(path)), old)
         except (InvalidPolicy, OSError) as exc:
             self.refused[path] = str(exc)
             log.error("the last good policy stays in force: %s", exc)  # noqa: TRY400 - the reason says it all
@@ -61,6 +57,13 @@ class Watch:
             log.info("policy %s is in force as %s says now", new.name, path)
             changed = tuple(new if policy is old else policy for policy in self._rules.policies)
             self._rules = replace(self._rules, policies=changed)
+
+
+def _same_name(new: Policy, old: Policy) -> Policy:
+    """Topics are named after policies, and made before anything runs."""
+    if new.name != old.name:
+        raise InvalidPolicy(0, f"{new.path}: a running policy is not renamed ({old.name} to {new.name}); restart")
+    return new
 
 
 def _paths(policies: Iterable[Policy]) -> list[str]:
