@@ -9,17 +9,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from processors.lineage import root
-from processors.plans import Plan, Rules
+from processors.plans import UNSCORED, Plan, Rules
 from processors.wikis import risk_limit
 from schemas.decision import Signal
 from schemas.page import PENDING, Edit, Page
 from schemas.policy import Risk, Rule
-from schemas.reasons import Bar, EditorClass, SignalKind
+from schemas.reasons import Bar, SignalKind
 
 # A score that has not come by then is missing.
 SCORE_WAIT_MS = 30_000
-# Models were not made for their edits.
-UNSCORED = frozenset({EditorClass.BOT, EditorClass.TRUSTED})
 LOOKED_AT = frozenset({SignalKind.PATROL, SignalKind.APPROVE})
 
 
@@ -96,7 +94,10 @@ def _alone(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
     if plan.reviews[policy] and rule.require is not None:
         due_ms, absent = _review(edit, plan.reviews[policy], round(rule.require.wait_seconds * 1000), due_ms)
         reason = Bar.UNREVIEWED if absent and rule.require.otherwise == "withhold" else reason
-    due_ms = max(due_ms, edit.floor_ms)
+    if edit.floor_ms > due_ms:
+        # It stood on an edit that is barred no more.
+        due_ms = edit.floor_ms
+        signals = (*signals, Signal(kind=SignalKind.TAINT, event_id=edit.event_id, at_ms=due_ms))
     return Verdict(due_ms + rules.grace_ms, reason, signals, None, due_ms + rules.grace_ms)
 
 

@@ -19,6 +19,8 @@ from schemas.reasons import BASE_SIGNALS, EditorClass, SignalKind
 # Every hold > 0 needs these to be heard before it may release.
 REQUIRED_STREAMS = frozenset((PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE))
 CREATION_FACTOR = 2
+# Models were not made for their edits.
+UNSCORED = frozenset({EditorClass.BOT, EditorClass.TRUSTED})
 
 
 class Plan:
@@ -43,7 +45,9 @@ class Plan:
         self.reviews = tuple(_review(rule, wiki) for rule in self.rules)
         streams = [_streams(rule, review) for rule, review in zip(self.rules, self.reviews, strict=True)]
         self.watermarks = tuple(rules.watermarks.index(each) for each in streams)
-        self.listened = tuple(_listened(rule, review) for rule, review in zip(self.rules, self.reviews, strict=True))
+        self.listened = tuple(
+            _listened(rule, review, context[2]) for rule, review in zip(self.rules, self.reviews, strict=True)
+        )
         everyone = range(len(self.rules))
         self.instant = tuple(i for i in everyone if not self.holds_ms[i] and not self.reviews[i])
         fixed = [i for i in everyone if i not in self.instant and self._fires_at_a_fixed_time(i)]
@@ -155,11 +159,11 @@ def _streams(rule: Rule, review: str) -> frozenset[str]:
     return needed
 
 
-def _listened(rule: Rule, review: str) -> tuple[SignalKind, ...]:
+def _listened(rule: Rule, review: str, editor_class: str) -> tuple[SignalKind, ...]:
     if rule.plain:
         return BASE_SIGNALS
     kinds = {*BASE_SIGNALS, SignalKind.BLOCK, SignalKind.TAINT, SignalKind.COVERAGE_GAP}
-    kinds |= {SignalKind.RISK} if rule.risk else set()
+    kinds |= {SignalKind.RISK} if rule.risk and editor_class not in UNSCORED else set()
     kinds |= {SignalKind.LATER_EDIT} if rule.clock == "quiet" or rule.war else set()
     kinds |= {SignalKind.EDIT_WAR} if rule.war else set()
     kinds |= {SignalKind.RESTORES} if rule.restore else set()
