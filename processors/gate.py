@@ -22,7 +22,7 @@ from itertools import islice
 
 from processors.fire import Verdict, fire_time, outcome
 from processors.hear import Blocked, Edited, Flagged, Heard, Told
-from processors.lineage import LAST_EDITS, REASONS, REVERTS, find, newer_is_out, reviewed_head
+from processors.lineage import LAST_EDITS, REASONS, REVERTS, TEXT_BARS, find, newer_out, reviewed_head
 from processors.plans import Plan, Rules
 from schemas.decision import Decision, Signal
 from schemas.page import NONE, PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Context, Edit, Page, Waiting
@@ -429,8 +429,9 @@ def _tell(page: Page, edit: Edit | None, signal: Signal, rules: Rules, decisions
         signal = Signal(kind=signal.kind, event_id=signal.event_id, at_ms=signal.at_ms, by_self=True)
     page.dirty = True
     bars = signal.kind in REASONS
-    # What stood on an edit that this one had undone is clean again if this one is undone itself.
-    tainted = _tainted(page, signal.at_ms, rules) if bars and page.tricky and _undid(page, edit) else []
+    # What stood on an edit is clean again once it is told which later one undid it, or that one is undone itself.
+    clears = bars and page.tricky and (any(s.kind in TEXT_BARS for s in edit.signals) or _undid(page, edit))
+    tainted = _tainted(page, signal.at_ms, rules) if clears else []
     for policy in range(rules.count) if bars else ():
         if _concerns(edit.plan.rules[policy], signal):
             _bar(page, edit, signal, policy, rules, decisions)
@@ -494,8 +495,10 @@ def _bar(page: Page, edit: Edit, signal: Signal, policy: int, rules: Rules, deci
         if signal.at_ms < verdict.fire_ms or policy in edit.plan.instant:
             _set(edit, policy, SUPERSEDED if signal.by_self else WITHHELD)
             _note(edit, signal)
-            _decide(page, edit, policy, rules, decisions, fire_ms=fire_time(page, edit, policy, rules),
-                    decided_for_ms=signal.at_ms, signal=signal)  # fmt: skip
+            _decide(
+                page, edit, policy, rules, decisions, fire_ms=verdict.fire_ms, decided_for_ms=signal.at_ms,
+                signal=signal, extra=verdict.signals,
+            )  # fmt: skip
             return
         # What was due before the signal happened goes out first, though its tick has not come. It is taken back at
         # once, so it takes nobody's place.
@@ -551,7 +554,11 @@ def _release(
     """Release one edit, unless a newer one is out; older ones that still wait are superseded by it if it stays."""
     page.dirty = True
     latest = edit.plan.rules[policy].emit == "latest"
-    newer = newer_is_out(page, edit, policy) if latest and len(page.edits) > 1 else None
+    newer = None
+    if latest and len(page.edits) > 1:
+        # What fires later took nobody's place yet, though a signal about it was read before the tick.
+        out = (other for other in newer_out(page, edit, policy) if fire_time(page, other, policy, rules) <= fire_ms)
+        newer = next((other.rev_id for other in out), None)
     if newer is not None:
         _set(edit, policy, SUPERSEDED)
         _decide(page, edit, policy, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, by=newer)
@@ -601,14 +608,14 @@ def _decide(
     plan: Plan = edit.plan
     state = edit.states[policy]
     signals = edit.signals
-    if signal is None:
+    if signal is None and signals:
         # A release that goes before its signal was decided without it.
-        signals = tuple(s for s in signals if s.at_ms < decided_for_ms) if signals else signals
-        if extra:
-            signals = (*signals, *(s for s in extra if s not in signals))
-    elif state == SUPERSEDED:
+        signals = tuple(s for s in signals if s.at_ms < decided_for_ms)
+    if extra:
+        signals = (*(s for s in extra if s not in signals), *signals)
+    if signal is not None and state == SUPERSEDED:
         by = signal.by_rev_id
-    else:
+    elif signal is not None:
         reason = REASONS[signal.kind]
     if plan.rules[policy].plain and signals:
         signals = tuple(s for s in signals if s.kind in REASONS and s.kind is not SignalKind.BLOCK)

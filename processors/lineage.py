@@ -45,7 +45,7 @@ def root(page: Page, edit: Edit, policy: int, fire_ms: int, held: Held) -> int |
             return None
         bars = [s for s in node.signals if s.kind in TEXT_BARS and not s.by_self]
         if state in (WITHHELD, RETRACTED) and any(s.at_ms < fire_ms for s in bars):
-            if not any(_resolves(page, s, path) for s in bars):
+            if not any(_resolves(page, node, s, path) for s in bars):
                 return node.rev_id
         elif state in (WITHHELD, PENDING) and not bars and held(node, policy):
             return node.rev_id
@@ -58,14 +58,13 @@ def reviewed_head(page: Page, policy: int, edit: Edit) -> Edit | None:
     return next((e for e in reversed(page.edits) if e is not edit and e.states[policy] == RELEASED), None)
 
 
-def newer_is_out(page: Page, edit: Edit, policy: int) -> int | None:
-    """The newest revision after `edit` that is out under a policy, of the last ones of its page."""
+def newer_out(page: Page, edit: Edit, policy: int) -> Iterator[Edit]:
+    """Of the last edits of a page those after `edit` that are out under a policy, newest first."""
     if page.edits[-1] is edit and (len(page.edits) < 2 or page.edits[-2].rev_id < edit.rev_id):
-        return None
+        return
     for other in islice(reversed(page.edits), LAST_EDITS):
         if other.rev_id > edit.rev_id and other.states[policy] == RELEASED:
-            return other.rev_id
-    return None
+            yield other
 
 
 def find(page: Page, rev_id: int) -> Edit | None:
@@ -95,7 +94,7 @@ def _barred(edit: Edit, before_ms: int) -> bool:
     return any(s.at_ms < before_ms and s.kind in REASONS and not s.by_self for s in edit.signals)
 
 
-def _resolves(page: Page, bar: Signal, path: list[Edit]) -> bool:
+def _resolves(page: Page, barred: Edit, bar: Signal, path: list[Edit]) -> bool:
     """Whether what barred an edit is gone from the text of those after it, or was itself undone."""
     if bar.kind in REVERTS:
         if any(edit.rev_id == bar.by_rev_id for edit in path):
@@ -104,5 +103,7 @@ def _resolves(page: Page, bar: Signal, path: list[Edit]) -> bool:
         return reverter is not None and (
             any(s.kind in REVERTS for s in reverter.signals) or SUPERSEDED in reverter.states
         )
-    # The tag follows the reverting edit, which is therefore one of those made before it.
-    return bar.kind is SignalKind.REVERTED_TAG and any(edit.start_ms <= bar.at_ms for edit in path)
+    # The tag follows the reverting edit, which is therefore one of those made before it, and changed the text.
+    return bar.kind is SignalKind.REVERTED_TAG and any(
+        edit.start_ms <= bar.at_ms and edit.sha1 != barred.sha1 for edit in path
+    )
