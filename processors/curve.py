@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import orjson
 
@@ -57,10 +58,10 @@ def pages(revisions: Iterable[Revision]) -> dict[str, list[Revision]]:
     return {page: sorted(each.values(), key=lambda r: (r.at_ms, r.rev_id)) for page, each in found.items()}
 
 
-def event(revision: Revision, page_id: int) -> bytes:
-    """The revision as the source would have announced it."""
+def event(revision: Revision, page_id: int, before: Revision | None = None) -> bytes:
+    """The revision as the source would have announced it. before: the page's revision before it."""
     dt = rfc3339(revision.at_ms)
-    doc = {
+    doc: dict[str, Any] = {
         "meta": {"id": f"{page_id}-{revision.rev_id}", "stream": PAGE_CHANGE, "domain": "history", "dt": dt},
         "page_change_kind": "edit",
         "dt": dt,
@@ -73,6 +74,8 @@ def event(revision: Revision, page_id: int) -> bytes:
             **({"editor": {"user_text": revision.user, "is_bot": revision.kind == "bot"}} if revision.user else {}),
         },
     }
+    if before is not None:
+        doc["prior_state"] = {"revision": {"rev_id": before.rev_id, "rev_sha1": before.sha1 or None}}
     return orjson.dumps(doc)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import mean, median
 
 from processors.curve import Edit, Revision, event
@@ -97,9 +98,11 @@ def over_history(history: Sequence[Revision], page_id: int, policies: Policies) 
     """One page's history, and after it as much time as any hold may take."""
     shard = Shard()
     shard.apply(KIND_CONTROL, encode_policies(policies))
-    for number, revision in enumerate(history, start=1):
-        yield from _tick(shard, number, revision.at_ms - 1)
-        yield from (d for group in shard.apply(KIND_EVENT, event(revision, page_id)) for d in group.decisions)
+    for number, (before, revision) in enumerate(pairwise((None, *history)), start=1):
+        if revision is not None:
+            yield from _tick(shard, number, revision.at_ms - 1)
+            message = event(revision, page_id, before)
+            yield from (d for group in shard.apply(KIND_EVENT, message) for d in group.decisions)
     if history and shard.rules is not None:
         yield from _tick(shard, len(history) + 1, history[-1].at_ms + shard.rules.longest_ms)
 
