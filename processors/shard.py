@@ -33,7 +33,7 @@ from schemas.log import (
     encode_gap,
     encode_policies,
 )
-from schemas.page import POLICIES_KEY, Page, decode_page, encode_page
+from schemas.page import POLICIES_KEY, Page, decode_page, encode_page, read_key
 from schemas.reasons import SetAside, State
 
 GAP_PREFIX = b"~gap:"
@@ -98,18 +98,21 @@ class Shard:
         self._due: list[tuple[int, PageKey]] = []
         self._refs: dict[str, set[PageKey]] = {}
 
-    def add(self, page: Page, value: bytes) -> None:
-        """A page as an earlier owner wrote it, before `restore`, which finds out when it is due."""
-        self._store.write({(page.wiki, page.page_id): Row(value, None, frozenset(), 0)})
+    def restore(self, beside: Iterable[tuple[bytes, bytes]], fresh: Iterable[PageKey] | None = None) -> None:
+        """Take up what an earlier owner wrote beside its pages; those are in the store.
 
-    def restore(self, beside: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take up what an earlier owner wrote beside its pages. Raises `InvalidRecord`."""
+        fresh: the pages whose due time the store does not know; None = all. Raises `InvalidRecord`.
+        """
         for key, value in sorted(beside):
             if key == POLICIES_KEY or key.startswith(GAP_PREFIX):
-                self._control(decode_control(value))
+                self._take(decode_control(value))
             elif (lost := hear(value)) is not None and not isinstance(lost, Edited):
                 self._waiting[key] = Lost(_ref(lost), _at_ms(lost), lost)
         self.beside.clear()
+        if self.rules is not None:
+            for name in self._store.every() if fresh is None else fresh:
+                self._look_again(name, self.rules)
+        self.pending = self._store.pending()
 
     def apply(self, kind: bytes | None, value: bytes) -> list[Group]:
         """Walk over one record of `sluice.source.v1`.
@@ -228,6 +231,20 @@ class Shard:
             heapq.heappush(self._due, entry)
 
     def _control(self, control: Control) -> None:
+        self._take(control)
+        if self.rules is None:
+            return
+        self._due = []
+        self.pending = 0
+        for key, page in self.hot.items():
+            gate.take_up(page, self.rules)
+            self._schedule(key, page, None)
+            self.pending += gate.pending(page, self.rules)
+        for key in self._store.every():
+            if key not in self.hot and key not in self._touched:
+                self.pending += self._look_again(key, self.rules)
+
+    def _take(self, control: Control) -> None:
         if isinstance(control, Gap):
             self._gaps = (*(gap for gap in self._gaps if gap.to_ms > self.heard - _GAP_KEPT_MS), control)
             self.beside[GAP_PREFIX + str(control.from_ms).encode()] = encode_gap(control)
@@ -235,26 +252,19 @@ class Shard:
         else:
             policies = control
             self.beside[POLICIES_KEY] = encode_policies(policies)
-        if policies is None:
-            return
-        self.rules = Rules(policies, self._gaps)
+        if policies is not None:
+            self.rules = Rules(policies, self._gaps)
         self._heard_ms = ()
-        self._due = []
-        for key, page in self.hot.items():
-            gate.take_up(page, self.rules)
-            self._schedule(key, page, None)
-        self.pending = sum(gate.pending(page, self.rules) for page in self.hot.values())
-        for key in self._store.every():
-            if key not in self.hot and key not in self._touched:
-                self._look_again(key, self.rules)
 
-    def _look_again(self, key: PageKey, rules: Rules) -> None:
+    def _look_again(self, key: PageKey, rules: Rules) -> int:
         """Other policies, other deadlines: a page that is not in use keeps its bytes, only its due time is new."""
         value = self._store.get(key)
-        if value is not None:
-            page = gate.take_up(decode_page(value), rules)
-            self.pending += gate.pending(page, rules)
-            self._store.write({key: self._as_row(page, value, rules)})
+        if value is None:
+            return 0
+        page = gate.take_up(decode_page(value), rules)
+        row = self._as_row(page, value, rules)
+        self._store.write({key: row})
+        return row.pending
 
     def _keep(self, key: PageKey, page: Page, scheduled_ms: int | None) -> None:
         self._touched[key] = None
@@ -311,15 +321,15 @@ class Shard:
         return [Group(key[0], key[1], cause, tuple(decisions))]
 
 
-def rebuilt(records: Iterable[tuple[bytes, bytes]], store: Store | None = None) -> Shard:
-    """A shard from the last record of each key of the state topic. Raises `InvalidRecord`."""
-    shard = Shard(store=store or Memory())
-    beside = []
+def rebuilt(records: Iterable[tuple[bytes, bytes]]) -> Shard:
+    """A shard in memory from the last record of each key of the state topic. Raises `InvalidRecord`."""
+    store, beside = Memory(), []
     for key, value in records:
         if key.startswith(b"~"):
             beside.append((key, value))
         else:
-            shard.add(decode_page(value), value)
+            store.write({read_key(key): Row(value, None, frozenset(), 0)})
+    shard = Shard(store=store)
     shard.restore(beside)
     return shard
 

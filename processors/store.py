@@ -39,7 +39,11 @@ class Store(Protocol):
 
     def every(self) -> Iterable[PageKey]: ...
 
-    def count(self) -> int: ...
+    def count(self) -> int:
+        """How many pages there are."""
+
+    def pending(self) -> int:
+        """(edit, policy) pairs that wait on them."""
 
 
 class Memory:
@@ -49,6 +53,7 @@ class Memory:
         self._values: dict[PageKey, bytes] = {}
         self._due: list[tuple[int, PageKey]] = []
         self._refs: dict[str, set[PageKey]] = {}
+        self._pending: dict[PageKey, int] = {}
 
     def get(self, key: PageKey) -> bytes | None:
         return self._values.get(key)
@@ -64,8 +69,10 @@ class Memory:
         for key, row in rows.items():
             if row is None:
                 self._values.pop(key, None)
+                self._pending.pop(key, None)
                 continue
             self._values[key] = row.value
+            self._pending[key] = row.pending
             if row.due_ms is not None:
                 heapq.heappush(self._due, (row.due_ms, key))
             for ref in row.refs:
@@ -76,3 +83,6 @@ class Memory:
 
     def count(self) -> int:
         return len(self._values)
+
+    def pending(self) -> int:
+        return sum(self._pending.values())

@@ -95,6 +95,14 @@ def page_key(wiki: str, page_id: int) -> bytes:
     return f"{wiki}:{page_id}".encode()
 
 
+def read_key(key: bytes) -> tuple[str, int]:
+    """The reverse of `page_key`. Raises `InvalidRecord`."""
+    wiki, _, page_id = key.rpartition(b":")
+    if not page_id.isdigit():
+        raise InvalidRecord(f"no key of a page: {key!r}")
+    return wiki.decode(), int(page_id)
+
+
 def encode_page(page: Page) -> bytes:
     """Arrays without names: millions of them wait in memory. An edit's SHA-1 stands for that of its ring entry."""
     known = {edit.rev_id: edit.sha1 for edit in page.edits}

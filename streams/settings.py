@@ -56,7 +56,10 @@ class Settings:
     give_up_seconds: float = _about("how long fetch asks for one revision before it says unavailable", 900.0)
     assign: str = _about("partitions of this process: group (shared with others) or all", "group")
     instance: str = _about("stable name of this worker in its consumer group; empty = none", "")
-    state: str = _about("folder of the own broker's data; empty = ~/.local/state/sluice", "")
+    state: str = _about(
+        "folder of the own broker's data and the gate's store; empty = ~/.local/state/sluice, and the gate in memory",
+        "",
+    )
     metrics_host: str = _about("address of /metrics", "127.0.0.1")
     metrics_port: int = _about("port of /metrics; 0 = none", 9108)
 
