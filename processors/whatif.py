@@ -13,13 +13,16 @@ from statistics import mean, median
 
 from processors.curve import Edit, Revision, event
 from processors.hear import RISK_STREAMS
-from processors.shard import Shard
+from processors.shard import Shard, Unreadable
 from schemas.decision import Decision
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Tick, encode_policies, encode_tick
 from schemas.reasons import Bar, State
 
 STREAMS = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, RECENT_CHANGE, *RISK_STREAMS)
+
+# Pages in use per partition; all others are bytes.
+HOT_PAGES = 100_000
 
 EditKey = tuple[str, int, int, int]
 
@@ -90,8 +93,14 @@ def over_log(records: Iterable[tuple[int, bytes, bytes]], policies: Policies) ->
         if shard is None:
             shard = shards[partition] = Shard()
             shard.apply(KIND_CONTROL, encode_policies(policies))
-        if kind != KIND_CONTROL:
+        if kind == KIND_CONTROL:
+            continue
+        try:
             yield from (d for group in shard.apply(kind, value) for d in group.decisions)
+        except Unreadable:
+            continue  # the gate sets it aside
+        if len(shard.hot) > HOT_PAGES:
+            shard.flush(shard.changed())
 
 
 def over_history(history: Sequence[Revision], page_id: int, policies: Policies) -> Iterator[Decision]:

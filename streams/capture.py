@@ -20,6 +20,10 @@ from streams.settings import Settings
 from streams.topics import Topics
 
 
+# Pages in use per partition; all others are bytes.
+HOT_PAGES = 100_000
+
+
 class InvalidCapture(ValueError):
     """A file that is no capture; the message names the line."""
 
@@ -84,6 +88,8 @@ def replay(records: Iterable[Captured]) -> Iterator[tuple[Captured, list[Group] 
             yield record, shard.apply(record.kind, record.value)
         except Unreadable as exc:
             yield record, exc
+        if len(shard.hot) > HOT_PAGES:
+            shard.flush(shard.changed())
 
 
 def _opened(path: Path, mode: str) -> IO[Any]:

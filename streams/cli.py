@@ -6,14 +6,16 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from processors import whatif
 from schemas.decision import encode_decision
+from schemas.event import milliseconds
 from schemas.policy_file import InvalidPolicy
 from schemas.reasons import Step
-from streams import cluster, logs, metrics, policy_command, run
+from streams import cluster, logs, metrics, policy_command, run, what_if, why
 from streams.broker import Broker, run_foreground
 from streams.capture import InvalidCapture, capture, read_capture, replay
 from streams.cluster import ClusterRefused
@@ -92,6 +94,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("file", type=Path, help="CSV: page, rev_id, ts, user, kind, sha1; may be .gz")
     command.add_argument("--decisions", type=Path, metavar="OUT.ndjson", help="one line per edit goes there")
+
+    command = _command(commands, "why", _why, "every decision about one revision, and what led to it")
+    command.add_argument("wiki", help="as enwiki")
+    command.add_argument("rev", type=int, help="the revision's id")
+    command.add_argument("--on", type=Path, metavar="LOG", help="a capture; default: the topics")
+
+    command = _command(commands, "what-if", _what_if, "what other policies would have done with the log, side by side")
+    command.add_argument("policies", nargs="+", metavar="POLICY", help="FILE.toml, or name=hold in seconds")
+    command.add_argument("--on", type=Path, metavar="LOG", help="a capture; default: the topic")
+    command.add_argument("--from", dest="begin", metavar="TIME", help="only events from then on (RFC 3339)")
+    command.add_argument("--to", dest="end", metavar="TIME", help="only events before")
+    command.add_argument("--picture", type=Path, nargs="*", default=[], metavar="FILE", help="FILE.png, FILE.svg")
 
     command = _command(
         commands, "policy", _policy, "look at policy files: are they right, what do they say, what would they do"
@@ -211,6 +225,37 @@ def _replay(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 def _curve(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     print(run_curve(arguments.file, arguments.decisions))
     return run.OK
+
+
+def _why(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    if arguments.on is None:
+        found = asyncio.run(why.from_topics(Settings.from_env(env), arguments.wiki, arguments.rev))
+    else:
+        found = list(why.from_capture(arguments.on, arguments.wiki, arguments.rev))
+    text, good = why.told(arguments.wiki, arguments.rev, found)
+    print(text)
+    return run.OK if good and found else run.FAILED
+
+
+def _what_if(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings = Settings.from_env(dict(env) | {"SLUICE_POLICIES": ",".join(arguments.policies)})
+    records: Iterable[what_if.Record]
+    records = what_if.from_capture(arguments.on) if arguments.on else asyncio.run(what_if.from_topic(settings))
+    begin, end = (_time(text) for text in (arguments.begin, arguments.end))
+    if begin is not None or end is not None:
+        records = what_if.between(records, begin or 0, end or 2**63)
+    outcomes = what_if.compare(records, settings.policies, settings.grace_seconds)
+    print(whatif.table(outcomes))
+    for path in arguments.picture:
+        what_if.draw(outcomes, path)
+    return run.OK
+
+
+def _time(text: str | None) -> int | None:
+    try:
+        return None if text is None else milliseconds(text)
+    except ValueError as exc:
+        raise InvalidSetting(f"{text!r} is no time: {exc}") from exc
 
 
 def _policy(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

@@ -160,7 +160,10 @@ class Gate:
             key=group.key,
             value=encode_decisions(group.decisions),
             partition=partition,
-            headers=[("offset", str(record.offset).encode())],
+            headers=[
+                ("offset", str(record.offset).encode()),
+                ("heard_ms", str(self._shards[partition].heard).encode()),
+            ],
         )
 
     def _out(self, partition: int, key: bytes, value: bytes | None) -> Out:

@@ -34,7 +34,7 @@ def explain(policy: Policy, text: str) -> str:
     doc = tomllib.loads(text)
     lines = [f"Policy {policy.name}: {doc.get('about', 'no description')}."]
     for number, rule in enumerate(policy.rules):
-        lines.append(f"{number}. {_whom(rule.match)}: {'; '.join(_how(rule))}.")
+        lines.append(f"{number}. {whom(rule.match)}: {'; '.join(how(rule))}.")
     if measured := doc.get("measured"):
         lines.append(
             "A fixed window of this length, on 25 contentious enwiki pages: protection "
@@ -60,7 +60,8 @@ def attempt(policies: Sequence[Policy], path: Path) -> str:
     return whatif.table(whatif.outcomes(whatif.over_log(records, rules), rules))
 
 
-def _whom(match: Match) -> str:
+def whom(match: Match) -> str:
+    """Which edits, in words."""
     parts = [
         f"{name} {' or '.join(map(str, values))}"
         for name, values in (
@@ -76,7 +77,8 @@ def _whom(match: Match) -> str:
     return "Edits of " + ", ".join(parts) if parts else "All other edits"
 
 
-def _how(rule: Rule) -> list[str]:
+def how(rule: Rule) -> list[str]:
+    """What a rule asks, a phrase per knob."""
     said = [f"wait {whatif.span(rule.hold_seconds)}" if rule.hold_seconds else "go out at once"]
     if rule.protect is not None:
         said = [f"wait as long as catches {100 * rule.protect:g} % of bad edits, {said[0]} while that is not known"]
