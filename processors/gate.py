@@ -35,6 +35,8 @@ RING = 16
 WAIT_MS = 600_000
 # Beyond so many, a page's oldest settled edits are forgotten before the horizon.
 MOST_EDITS = 4096
+# An edit that was held for its risk, or its missing score, may be held no more.
+CLEARING = frozenset({SignalKind.RISK, SignalKind.PATROL, SignalKind.APPROVE})
 # So many editors within an hour are breaking news.
 BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
 
@@ -75,7 +77,9 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
     for edit in page.open:
         due += _due(page, edit, heard_ms, rules)
     due.sort(key=lambda entry: entry[:3])
-    for fire_ms, _, _, edit, policy in due:
+    for number, (fire_ms, _, _, edit, policy) in enumerate(due, start=1):
+        if number % 64 == 0:
+            page.open = [other for other in page.open if PENDING in other.states[: rules.count]]
         if edit.states[policy] != PENDING:
             continue
         if not page.tricky:
@@ -430,7 +434,8 @@ def _tell(page: Page, edit: Edit | None, signal: Signal, rules: Rules, decisions
     page.dirty = True
     bars = signal.kind in REASONS
     # What stood on an edit is clean again once it is told which later one undid it, or that one is undone itself.
-    clears = bars and page.tricky and (any(s.kind in TEXT_BARS for s in edit.signals) or _undid(page, edit))
+    told = any(s.kind in TEXT_BARS for s in edit.signals) or _undid(page, edit) if bars else signal.kind in CLEARING
+    clears = told and page.tricky
     tainted = _tainted(page, signal.at_ms, rules) if clears else []
     for policy in range(rules.count) if bars else ():
         if _concerns(edit.plan.rules[policy], signal):
@@ -567,13 +572,28 @@ def _release(
     _decide(page, edit, policy, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, extra=extra)
     if not (latest and stays) or len(page.open) == 1:
         return
-    for older in page.open:
-        if older is edit:
-            break
-        if older.rev_id < edit.rev_id and older.states[policy] == PENDING:
-            _set(older, policy, SUPERSEDED)
-            own = fire_time(page, older, policy, rules)
-            _decide(page, older, policy, rules, decisions, fire_ms=own, decided_for_ms=fire_ms, by=edit.rev_id)
+    for older in _older_that_wait(page, edit, policy):
+        _set(older, policy, SUPERSEDED)
+        own = fire_time(page, older, policy, rules)
+        _decide(page, older, policy, rules, decisions, fire_ms=own, decided_for_ms=fire_ms, by=edit.rev_id)
+
+
+def _older_that_wait(page: Page, edit: Edit, policy: int) -> list[Edit]:
+    """The edits before `edit` that still wait under a policy, oldest first."""
+    found = []
+    if page.open[-1] is edit:
+        # Nothing waits behind one that is out: it took the place of all before it.
+        for older in islice(reversed(page.open), 1, None):
+            if older.states[policy] == RELEASED:
+                break
+            found.append(older)
+        found.reverse()
+    else:
+        for older in page.open:
+            if older is edit:
+                break
+            found.append(older)
+    return [older for older in found if older.rev_id < edit.rev_id and older.states[policy] == PENDING]
 
 
 def _set(edit: Edit, policy: int, state: int) -> None:

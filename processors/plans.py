@@ -91,7 +91,7 @@ class Rules:
         full = [rule for rule in every if not rule.plain]
         self.blocks = bool(full)
         self.titles = any(
-            (rule.require and rule.require.kind != "other_editor") or "protected" in rule.match.page_flags
+            rule.risk or (rule.require and rule.require.kind != "other_editor") or "protected" in rule.match.page_flags
             for rule in full
         )
         self.breaking = any("breaking" in rule.match.page_flags for rule in full)
