@@ -41,7 +41,7 @@ class Decision:
     decided_for_ms: of a release its fire time (of hold 0 the hold's start), of a bar the event time of its signal.
     superseded_by: the revision that took this one's place. rule: which of the policy's rules decided, from 0.
     listened: the kinds of signal that the rule looks at. partial: the edit's parent was never seen, so that what it
-    reverts and stands on is known in part only. basis: how `protect` came to this hold, empty where the rule names it.
+    reverts and stands on is known in part only.
     """
 
     policy: str
@@ -61,7 +61,6 @@ class Decision:
     rule: int = 0
     listened: tuple[SignalKind, ...] = BASE_SIGNALS
     partial: bool = False
-    basis: str = ""
 
     @property
     def absent(self) -> tuple[SignalKind, ...]:
@@ -117,7 +116,6 @@ def decode_signal(doc: dict[str, Any]) -> Signal:
 def _encode(d: Decision) -> dict[str, Any]:
     return {
         "absent": [kind.value for kind in d.absent],
-        "basis": d.basis,
         "decided_for_ms": d.decided_for_ms,
         "epoch": d.epoch,
         "event_id": d.event_id,
@@ -158,5 +156,4 @@ def _decode(doc: dict[str, Any]) -> Decision:
         rule=int(doc.get("rule", 0)),
         listened=tuple(SignalKind(kind) for kind in doc.get("listened", BASE_SIGNALS)),
         partial=bool(doc.get("partial", False)),
-        basis=str(doc.get("basis", "")),
     )

@@ -69,13 +69,11 @@ class Rule:
     """How one kind of edit is held.
 
     hold_seconds counts from the edit (clock edit) or from the page's last edit (quiet), but never beyond
-    max_hold_seconds. protect: the share of bad edits to be caught; it then chooses the hold, and hold_seconds is what
-    holds while too little is known. trust: editor class → factor of the hold. plain: see the module.
+    max_hold_seconds. trust: editor class → factor of the hold. plain: see the module.
     """
 
     match: Match = field(default_factory=Match)
     hold_seconds: float = 0.0
-    protect: float | None = None
     clock: Literal["edit", "quiet"] = "edit"
     max_hold_seconds: float = MAX_HOLD_SECONDS
     emit: Literal["latest", "each"] = "latest"

@@ -90,14 +90,9 @@ def _check_place(table: Mapping[str, Any], *, last: bool) -> None:
 
 def _rule(table: Mapping[str, Any]) -> Rule:
     _known(table, _KNOBS, "a rule")
-    if ("hold" in table) == ("protect" in table):
-        raise _Wrong("hold", "a rule has either a hold or a protection (protect), not both")
-    if "hold_until_known" in table and "protect" not in table:
-        raise _Wrong("hold_until_known", "hold_until_known: only with protect")
-    protect = table.get("protect")
-    if protect is not None and not (_is_number(protect) and 0 < protect < 1):
-        raise _Wrong("protect", "protect: a share of bad edits between 0 and 1, as 0.98")
-    hold = _duration(table, "hold_until_known" if protect is not None else "hold", DAY_SECONDS)
+    if "hold" not in table:
+        raise _Wrong("[[rule]]", "a rule has a hold")
+    hold = seconds(table["hold"], "hold")
     require = _choice(table, "require", ("none", "patrolled", "approved", "other_editor"), "none")
     for key in ("wait", "else"):
         if key in table and require == "none":
@@ -112,7 +107,6 @@ def _rule(table: Mapping[str, Any]) -> Rule:
     return Rule(
         match=_match(table.get("match", {})),
         hold_seconds=hold,
-        protect=protect,
         clock=_choice(table, "clock", ("edit", "quiet"), "edit"),
         max_hold_seconds=_duration(table, "max_hold", max(MAX_HOLD_SECONDS, 2 * hold)),
         emit=_choice(table, "emit", ("latest", "each"), "latest"),
@@ -127,7 +121,7 @@ def _rule(table: Mapping[str, Any]) -> Rule:
 
 
 _KNOBS = {
-    "clock", "else", "emit", "hold", "hold_until_known", "horizon", "match", "max_hold", "protect", "require",
+    "clock", "else", "emit", "hold", "horizon", "match", "max_hold", "require",
     "restore", "risk", "stall", "trust", "wait", "war",
 }  # fmt: skip
 

@@ -19,7 +19,6 @@ from streams.kafka import header, read_partition
 from streams.settings import Settings
 from streams.topics import Topics
 
-
 # Pages in use per partition; all others are bytes.
 HOT_PAGES = 100_000
 

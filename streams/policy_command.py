@@ -80,8 +80,6 @@ def whom(match: Match) -> str:
 def how(rule: Rule) -> list[str]:
     """What a rule asks, a phrase per knob."""
     said = [f"wait {whatif.span(rule.hold_seconds)}" if rule.hold_seconds else "go out at once"]
-    if rule.protect is not None:
-        said = [f"wait as long as catches {100 * rule.protect:g} % of bad edits, {said[0]} while that is not known"]
     if rule.clock == "quiet":
         said.append(f"counted from the page's last edit, {whatif.span(rule.max_hold_ms / 1000)} at most")
     for name, factor in rule.trust.items():
