@@ -130,9 +130,14 @@ def _attach(wiki: str, edit: Edit, rules: Rules) -> None:
 
 
 def _pass_steps(edit: Edit) -> None:
-    steps, states = edit.plan.steps, edit.states
-    while edit.step < len(steps) and not any(states[i] == PENDING for i in steps[edit.step][1]):
-        edit.step += 1
+    steps, states, step = edit.plan.steps, edit.states, edit.step
+    while step < len(steps):
+        for policy in steps[step][1]:
+            if states[policy] == PENDING:
+                edit.step = step
+                return
+        step += 1
+    edit.step = step
 
 
 def _is_tricky(page: Page, rules: Rules) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -113,24 +114,30 @@ def decode_signal(doc: dict[str, Any]) -> Signal:
     )
 
 
+@lru_cache(maxsize=1000)
+def _names(kinds: tuple[SignalKind, ...]) -> list[str]:
+    """A few dozen lists that a million decisions share; nobody changes them."""
+    return [kind.value for kind in kinds]
+
+
 def _encode(d: Decision) -> dict[str, Any]:
     return {
-        "absent": [kind.value for kind in d.absent],
+        "absent": _names(d.absent if d.signals else d.listened),
         "decided_for_ms": d.decided_for_ms,
         "epoch": d.epoch,
         "event_id": d.event_id,
         "fire_ms": d.fire_ms,
         "hold_ms": d.hold_ms,
-        "listened": [kind.value for kind in d.listened],
+        "listened": _names(d.listened),
         "page_id": d.page_id,
         "partial": d.partial,
         "policy": d.policy,
-        "reason": None if d.reason is None else d.reason.value,
+        "reason": None if d.reason is None else str(d.reason),
         "rev_id": d.rev_id,
         "rule": d.rule,
-        "signals": [encode_signal(signal) for signal in d.signals],
+        "signals": [encode_signal(signal) for signal in d.signals] if d.signals else [],
         "start_ms": d.start_ms,
-        "state": d.state.value,
+        "state": str(d.state),
         "superseded_by": d.superseded_by,
         "wiki": d.wiki,
     }
