@@ -252,9 +252,8 @@ def pending(count: int = 100_000) -> None:
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     row(f"pending edit, {count:,} pages", held / count, 960, "B", "dict and heap: 960 B (measured elsewhere)")
-    print(
-        f"{'  on disk, and resident for it':<34}{size / count:>8,.0f} B  {grown / count:>8,.0f} B    {count / took:,.0f} pages/s written"
-    )
+    print(f"{'  on disk; resident for it':<34}{size / count:>8,.0f} B  {grown / count:>8,.0f} B")
+    print(f"{'  written':<34}{count / took:>8,.0f} /s")
 
 
 class Copy:
