@@ -110,7 +110,7 @@ def extract(text: str) -> None:
 
 
 def history(count: int) -> Iterator[tuple[bytes, bytes]]:
-    """Records of the log: `count` edits of count/10 pages, a twentieth of them reverts, and ticks. Events of real size."""
+    """Records of the log, of real size: `count` edits of count/10 pages, a twentieth of them reverts, and ticks."""
     chooser = random.Random(7)
     texts: dict[int, list[str]] = {}
     shown = dict.fromkeys(("is_content_visible", "is_editor_visible", "is_comment_visible"), True)
