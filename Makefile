@@ -20,14 +20,14 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: install ## Watch edits walk the whole line, offline, in about a minute
-	@$(BIN)/sluice demo
+demo: install ## Watch edits walk the whole line, offline, in a minute; FAULTS=storm kills steps meanwhile
+	@$(BIN)/sluice demo --faults $(or $(FAULTS),none)
 
 run: install ## The whole line against the live Wikimedia stream, with its own Kafka
 	@$(BIN)/sluice run
 
 test: install ## Test every promise on a real Kafka (under 10 minutes)
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" --numprocesses 2 --dist loadgroup
 
 lint: install ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 
 BASE36 = "0123456789abcdefghijklmnopqrstuvwxyz"
+PAIRS = [high + low for high in BASE36 for low in BASE36]
 
 
 def base36(number: int) -> str:
     """A SHA-1 as MediaWiki writes it: 31 base-36 digits, left padded. Raises `ValueError` below 0."""
     if number < 0:
         raise ValueError(f"no digest: {number}")
-    digits = []
+    pairs = []
     while number:
-        number, digit = divmod(number, 36)
-        digits.append(BASE36[digit])
-    return "".join(reversed(digits)).rjust(31, "0")
+        number, pair = divmod(number, 1296)
+        pairs.append(PAIRS[pair])
+    return "".join(reversed(pairs)).lstrip("0").rjust(31, "0")
 
 
 def sha1_base36(text: str) -> str:

@@ -6,7 +6,7 @@ each, so that fifty policies with three holds cost three deadlines.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from processors.hear import RISK_STREAMS
 from processors.wikis import can_approve, can_patrol
@@ -21,6 +21,11 @@ REQUIRED_STREAMS = frozenset((PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE))
 CREATION_FACTOR = 2
 # Models were not made for their edits.
 UNSCORED = frozenset({EditorClass.BOT, EditorClass.TRUSTED})
+
+
+def heard_until(heard_ms: Mapping[str, int]) -> int:
+    """The watermark of a plain hold; -1 while a required stream was never heard."""
+    return min(heard_ms.get(stream, -1) for stream in REQUIRED_STREAMS)
 
 
 class Plan:

@@ -130,6 +130,10 @@ class Policies:
     def grace_ms(self) -> int:
         return round(self.grace_seconds * 1000)
 
+    @cached_property
+    def horizon_ms(self) -> int:
+        return round(self.horizon_seconds * 1000)
+
 
 def policy_document(policy: Policy) -> dict[str, Any]:
     """As JSON. The short form stays short."""

@@ -23,26 +23,16 @@ from pathlib import Path
 from typing import IO, Self
 
 from streams.jars import BrokerError, DiskFull, Progress, ensure, full_disk_as_error
+from streams.tethered import Tethered
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
-STOP_SECONDS = 30.0
 HANDOVER_SECONDS = 20.0
 ATTEMPTS = 5
 NO_SPACE_BYTES = 262_144
 # Below the range from which systems take the ports of outgoing connections (32768 on Linux, 49152 on macOS): a client
 # that retries a stopped broker there may in the end connect to itself, and then the broker cannot come back.
 FREE_PORTS = range(20_000, 30_000)
-
-# 3 = the reading end of the pipe; our lock is inherited under its own number. The watcher is of Java's process group,
-# so that the number it kills cannot have gone to a stranger.
-_LAUNCH = """
-exec 3<&0 </dev/null
-{ read -r gone; kill -TERM $$; n=0
-  while kill -0 $$ && [ $n -lt 300 ]; do sleep 0.1; n=$((n+1)); done; kill -KILL $$
-} <&3 3<&- >/dev/null 2>&1 &
-exec "$@" 3<&-
-"""
 
 _LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration status="ERROR">
@@ -95,9 +85,8 @@ class Broker:
         self._heap_mb = heap_mb
         self._fast_cleaner = fast_cleaner
         self._progress = progress
-        self._java: subprocess.Popen[bytes] | None = None
+        self._java: Tethered | None = None
         self._lock: IO[str] | None = None
-        self._pipe: int | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -113,7 +102,7 @@ class Broker:
 
     def start(self) -> Self:
         """Return when the port answers. Raises a `BrokerError`; then nothing is left running."""
-        if self._java is not None and self._java.poll() is None:
+        if self._java is not None and self._java.exit_code is None:
             raise FolderInUse(f"this broker runs already, on {self.bootstrap}")
         self.kill()  # what a broker that died by itself left
         jars = ensure(self._cache, progress=self._progress)
@@ -123,22 +112,22 @@ class Broker:
             try:
                 self._start(os.pathsep.join(map(str, jars)))
             except BaseException:
-                self._end(signal.SIGKILL, 0)
+                self._end(signal.SIGKILL)
                 raise
         return self
 
     def check(self) -> None:
         """Raises the `BrokerError` that fits if it ended by itself."""
-        if self._java is not None and self._java.poll() is not None:
-            raise self._death(self._last_words(), f"Java ended with {self._java.returncode}")
+        if self._java is not None and self._java.exit_code is not None:
+            raise self._death(self._last_words(), f"Java ended with {self._java.exit_code}")
 
     def stop(self) -> None:
         """Let it close its logs; kill it after half a minute. Does nothing if it is not running."""
-        self._end(signal.SIGTERM, STOP_SECONDS)
+        self._end(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it as a crash would."""
-        self._end(signal.SIGKILL, 0)
+        self._end(signal.SIGKILL)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -158,7 +147,7 @@ class Broker:
                 # Taken between our look and Java's bind; or it was the port of the controller.
                 if attempt == ATTEMPTS - 1:
                     raise
-                self._end_java(signal.SIGKILL, 0)
+                self._end_java(signal.SIGKILL)
         return None
 
     def _choose_port(self, *, anew: bool) -> None:
@@ -215,22 +204,9 @@ class Broker:
 
     def _launch(self, classpath: str) -> None:
         assert self._lock is not None  # noqa: S101
-        reading, writing = os.pipe()
         command = [*self._java_command(classpath), "kafka.Kafka", str(self._file("server.properties"))]
-        try:
-            with self._file("java.log").open("wb") as output:
-                self._java = subprocess.Popen(  # noqa: S603
-                    ["/bin/sh", "-c", _LAUNCH, "sluice-broker", *command],
-                    cwd=self.folder,
-                    stdin=reading,
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=(self._lock.fileno(),),
-                    start_new_session=True,
-                )
-        finally:
-            os.close(reading)
-        self._pipe = writing
+        with self._file("java.log").open("wb") as output:
+            self._java = Tethered(command, output=output, cwd=self.folder, pass_fds=(self._lock.fileno(),))
 
     def _wait_until_it_answers(self) -> None:
         give_up = time.monotonic() + START_SECONDS
@@ -260,27 +236,18 @@ class Broker:
                 words.append(self._file(name).read_bytes()[-20_000:].decode("utf-8", "replace"))
         return "\n".join(words)
 
-    def _end(self, how: signal.Signals, patience_seconds: float) -> None:
-        self._end_java(how, patience_seconds)
+    def _end(self, how: signal.Signals) -> None:
+        self._end_java(how)
         if self._lock is not None:
             # No holder: the watcher, which has the lock too, may need a moment longer to go.
             self._lock.truncate(0)
             self._lock.close()
             self._lock = None
 
-    def _end_java(self, how: signal.Signals, patience_seconds: float) -> None:
+    def _end_java(self, how: signal.Signals) -> None:
         java, self._java = self._java, None
         if java is not None:
-            java.send_signal(how)
-            try:
-                java.wait(patience_seconds or None)
-            except subprocess.TimeoutExpired:
-                java.kill()
-                java.wait()
-            _end_watcher(java.pid)
-        if self._pipe is not None:
-            os.close(self._pipe)
-            self._pipe = None
+            java.end(how)
 
     def _file(self, name: str) -> Path:
         return self.folder / name
@@ -373,15 +340,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _end_watcher(group: int) -> None:
-    """It holds our lock and stands in our folder: return when it is gone."""
-    give_up = time.monotonic() + 1
-    with contextlib.suppress(ProcessLookupError):
-        while time.monotonic() < give_up:
-            os.killpg(group, signal.SIGKILL)
-            time.sleep(0.002)
 
 
 def _lives(pid: str) -> bool:

@@ -10,7 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aiokafka.errors import KafkaError
+
 from processors import whatif
+from processors.oracle_ledger import InvalidLedger
 from schemas.decision import encode_decision
 from schemas.event import milliseconds
 from schemas.policy_file import InvalidPolicy
@@ -22,6 +25,7 @@ from streams.cluster import ClusterRefused
 from streams.histories import InvalidHistory, run_curve
 from streams.jars import BrokerError
 from streams.policy_files import load
+from streams.score import run_score
 from streams.settings import InvalidSetting, Settings, cache_folder, state_folder
 
 STEP_HELP = {
@@ -60,9 +64,27 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     command = _command(commands, "demo", _demo, "the whole line on a world made up here: no network, no configuration")
-    command.add_argument("--random-state", type=int, default=1, help="which world (default: 1)")
-    command.add_argument("--seconds", type=float, default=20, help="how long the world is edited (default: 20)")
-    command.add_argument("--rate", type=float, default=6, help="edits per second (default: 6)")
+    command.add_argument("--random-state", type=int, default=1, help="which world (default: %(default)s)")
+    command.add_argument("--seconds", type=float, default=20, help="how long it is edited (default: %(default)g)")
+    command.add_argument("--hours", type=float, help="the same in hours")
+    command.add_argument("--rate", type=float, default=6, help="edits per second (default: %(default)g)")
+    command.add_argument(
+        "--faults", choices=["none", "storm"], default="none", help="storm: kill steps, cut the stream"
+    )
+    command.add_argument("--pictures", type=Path, help="folder for the curve (default: SLUICE_STATE/demo)")
+
+    command = _command(commands, "world", _world, "a simulated Wikimedia on loopback, and a ledger of all it did")
+    command.add_argument("--random-state", type=int, default=1, help="which world (default: %(default)s)")
+    command.add_argument("--rate", type=float, default=20, help="page changes a second (default: %(default)s)")
+    command.add_argument("--wikis", type=int, default=3, help="how many, 1 to 300 (default: %(default)s)")
+    command.add_argument("--hours", type=float, default=24, help="of its own time (default: %(default)s)")
+    command.add_argument("--speed", type=float, default=1, help="how fast its time goes; 0 = as fast as it can")
+    command.add_argument(
+        "--time-scale", type=float, default=1, help="how many times quicker people undo; 60 = seconds for minutes"
+    )
+    command.add_argument("--faults", choices=["none", "storm"], default="none", help="storm: what can break, breaks")
+    command.add_argument("--ledger", type=Path, help="FILE.ndjson for what it did, offered and served")
+    command.add_argument("--port", type=int, default=8642, help="default: %(default)s; 0 = any")
 
     command = _command(commands, "run", _run, "the whole line against the live source, with its own broker")
     command.add_argument("--wikis", help="wikis to keep, as enwiki,dewiki; default: SLUICE_WIKIS or all")
@@ -115,6 +137,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--on", type=Path, metavar="LOG", help="of `try`: a capture, or a history as of `sluice curve`"
     )
+    command = _command(commands, "score", _score, "hold every topic against the ledger of a simulated wiki")
+    command.add_argument("ledger", type=Path, help="what the simulated wiki wrote")
+    command.add_argument("--wait", type=float, default=10, help="seconds for what is under way (default: %(default)s)")
+    command.add_argument("--json", action="store_true", help="for machines")
 
     _command(commands, "settings", _settings, "every setting, its value and what it is for")
     return parser
@@ -129,9 +155,27 @@ def _command(commands: Any, name: str, function: Any, text: str) -> argparse.Arg
 
 
 def _demo(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
-    from streams.demo import run_demo  # the demo brings a web server that no other command needs
+    from streams.demo import Show, default_pictures, run_demo  # a web server that no other command needs
 
-    return run_demo(random_state=arguments.random_state, seconds=arguments.seconds, rate=arguments.rate, env=env)
+    show = Show(
+        random_state=arguments.random_state,
+        seconds=arguments.seconds if arguments.hours is None else arguments.hours * 3600,
+        rate=arguments.rate,
+        faults=arguments.faults,
+        pictures=arguments.pictures or default_pictures(env),
+    )
+    return run_demo(show, env)
+
+
+def _world(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from streams.world_command import WorldOptions, run_world  # a web server that no step needs
+
+    given = {name: value for name, value in vars(arguments).items() if name != "command"}
+    try:
+        return run_world(WorldOptions(**given))
+    except ValueError as exc:
+        print(f"sluice: {exc}", file=sys.stderr)
+        return run.MISCONFIGURED
 
 
 def _run(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
@@ -270,6 +314,17 @@ def _policy(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
         raise InvalidSetting("`sluice policy try` needs --on LOG: a capture, or a history as of `sluice curve`")
     print(policy_command.attempt([load(path) for path in arguments.files], arguments.on))
     return run.OK
+
+
+def _score(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    scoring = run_score(Settings.from_env(env), arguments.ledger, wait_seconds=arguments.wait, as_json=arguments.json)
+    try:
+        code, text = asyncio.run(scoring)
+    except (InvalidLedger, cluster.LayoutDiffers, KafkaError) as exc:
+        print(f"sluice: {exc}", file=sys.stderr)
+        return run.MISCONFIGURED
+    print(text)
+    return code
 
 
 def _settings(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

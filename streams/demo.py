@@ -1,6 +1,7 @@
 """The demo: a broker, a made-up world, the five steps, three windows of seconds, and a look at what came out.
 
-Nothing in it is imitated but Wikimedia: the same steps, topics and Kafka as in production, on loopback.
+Nothing in it is imitated but Wikimedia: the same steps, topics and Kafka as in production, on loopback, each step a
+process of its own. At the end the oracle holds all that came out against what the world did.
 """
 
 from __future__ import annotations
@@ -12,25 +13,27 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 from rich.console import Console
 from rich.live import Live
 
-from schemas.decision import decode_decisions
-from schemas.event import EDIT_KINDS, PAGE_CHANGE, PageChange, decode_event, rfc3339
+from schemas.event import rfc3339
 from schemas.log import Policy
-from schemas.reasons import Step
-from streams import cluster, metrics, run
+from schemas.reasons import State, Step
+from streams import cluster, run
 from streams.broker import Broker
 from streams.eventstreams import SimulatedSource
-from streams.kafka import consumer
-from streams.picture import line, picture
-from streams.report import Published, holds, read_published, report
-from streams.settings import Settings, cache_folder
-from streams.tally import Tally
-from streams.topics import Topics
+from streams.picture import View, line, picture
+from streams.report import Seen, report
+from streams.score import judged
+from streams.settings import Settings, cache_folder, state_folder
+from streams.step_processes import StepProcesses
+from streams.storm import Storm, keep_up
+from streams.watcher import Watcher
 from streams.world import World, build_world, play
 
 POLICIES = (
@@ -41,30 +44,78 @@ POLICIES = (
 GRACE_SECONDS = 1.0
 # Time goes on after the last edit until everything is due, and a little more for the steps to finish.
 AFTER_SECONDS = 8 + GRACE_SECONDS + 2
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 REDRAW_SECONDS = 0.25
+# Where nobody watches a screen, a line about the whole this often.
+SAY_SECONDS = 5.0
 
 
-def run_demo(*, random_state: int, seconds: float, rate: float, env: Mapping[str, str]) -> int:
-    """Returns 0 if all that must hold of what came out holds, 130 if it was interrupted."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """What to show. seconds: of editing. rate: changes a second. faults: none or storm. pictures: folder for them."""
+
+    random_state: int
+    seconds: float
+    rate: float
+    faults: str
+    pictures: Path
+
+
+def run_demo(show: Show, env: Mapping[str, str]) -> int:
+    """Returns 0 if the score is perfect, 1 if not, 130 if it was interrupted."""
     # Its complaints of topics made a moment ago are no news here; what a step cannot repair it says itself.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     console = Console(width=None if sys.stdout.isatty() else 80, highlight=False)
     console.print("[bold]sluice demo[/bold]: a real Kafka, a made-up Wikimedia, five steps, three windows")
-    with tempfile.TemporaryDirectory(prefix="sluice-demo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="sluice-demo-") as name:
+        folder = Path(name)
         if "SLUICE_KAFKA" in env:
-            return asyncio.run(_demo(console, env["SLUICE_KAFKA"], random_state, seconds, rate))
+            return asyncio.run(_demo(console, env["SLUICE_KAFKA"], folder, show))
         began = time.monotonic()
-        with Broker(Path(folder), cache=cache_folder(env)) as broker:
+        with Broker(folder / "kafka", cache=cache_folder(env)) as broker:
             console.print(f"Kafka answers at {broker.bootstrap} after {time.monotonic() - began:.1f} s\n")
-            return asyncio.run(_demo(console, broker.bootstrap, random_state, seconds, rate))
+            return asyncio.run(_demo(console, broker.bootstrap, folder, show))
 
 
-async def _demo(console: Console, kafka: str, random_state: int, seconds: float, rate: float) -> int:
-    world = build_world(random_state, seconds=seconds, rate=rate)
-    source = SimulatedSource(world)
-    await source.start()
-    settings = Settings(
+async def _demo(console: Console, kafka: str, folder: Path, show: Show) -> int:
+    world = build_world(show.random_state, seconds=show.seconds, rate=show.rate, tail_seconds=AFTER_SECONDS)
+    with (folder / "ledger.ndjson").open("wb") as file:
+        source = SimulatedSource(world, ledger=world.ledger(file))
+        await source.start()
+        settings = _settings(kafka, source, world)
+        await cluster.delete(settings)
+        await cluster.create(settings)
+        steps = StepProcesses(settings, folder)
+        try:
+            shown = Run(console, show, world, source, settings, steps)
+            await shown.watch()
+            file.flush()
+            if shown.interrupted.is_set():
+                console.print("interrupted; everything is stopped")
+                return 130
+            ledger, score = await judged(settings, folder / "ledger.ndjson", wait_seconds=PATIENCE_SECONDS)
+            seen = Seen(
+                ledger=ledger,
+                score=score,
+                tally=shown.watcher.tally,
+                edits=shown.watcher.edits,
+                sample=shown.watcher.sample,
+                policies=POLICIES,
+                time_scale=world.time_scale,
+                grace_seconds=GRACE_SECONDS,
+                peak_bytes=shown.peak_bytes,
+                kills=shown.storm.kills,
+                said=shown.storm.said,
+            )
+            report(console, seen, show.pictures)
+            return run.OK if score.perfect else run.FAILED
+        finally:
+            await asyncio.to_thread(steps.stop)
+            await source.stop()
+
+
+def _settings(kafka: str, source: SimulatedSource, world: World) -> Settings:
+    return Settings(
         kafka=kafka,
         topic_prefix="demo",
         partitions=3,
@@ -78,128 +129,115 @@ async def _demo(console: Console, kafka: str, random_state: int, seconds: float,
         tick_seconds=0.25,
         linger_seconds=0.25,
         requests_per_minute=6000,
+        replica_lag_seconds=1.0,
     )
-    metrics.initialise()
-    await cluster.delete(settings)
-    await cluster.create(settings)
-    stop, interrupted = asyncio.Event(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
-    steps = asyncio.create_task(run.run_steps(settings, list(Step), stop))
-    watcher = Watcher(settings, source)
-    try:
-        await _watch(console, watcher, world, interrupted)
-        published = await read_published(settings)
-    finally:
-        stop.set()
-        await steps
-        await source.stop()
-    if interrupted.is_set():
-        console.print("interrupted; everything is stopped")
-        return 130
-    report(console, world, watcher.tally, watcher.changes, published, POLICIES)
-    return run.OK if holds(watcher.tally, watcher.changes, published, POLICIES) else run.FAILED
 
 
-class Watcher:
-    """Follows the decisions topic as any reader could, and the world's page changes as they are served."""
+class Run:
+    """One run of it, watched. peak_bytes: most memory that the five steps had together."""
 
-    def __init__(self, settings: Settings, source: SimulatedSource) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        console: Console,
+        show: Show,
+        world: World,
+        source: SimulatedSource,
+        settings: Settings,
+        steps: StepProcesses,
+    ) -> None:
+        self._console = console
+        self._show = show
+        self._world = world
         self._source = source
-        self._seen = 0
-        self.changes: dict[tuple[str, int], PageChange] = {}
-        self.edits = 0
-        self.titles: dict[tuple[str, int], str] = {}
-        self.tally = Tally(titles=self.titles)
+        self._steps = steps
+        self.watcher = Watcher(settings)
+        self.storm = Storm(steps, source, Random(show.random_state))  # noqa: S311 - a repeatable storm
+        self.interrupted = asyncio.Event()
+        self.peak_bytes = 0
+        self._shown = 0
+        self._said = 0.0
 
-    def look(self) -> None:
-        """Take in what the world has served since the last look."""
-        for message in self._source.messages[self._seen :]:
-            if PAGE_CHANGE in message.topic:
-                event = decode_event(message.data)
-                if isinstance(event, PageChange) and event.kind in EDIT_KINDS:
-                    self.edits += 1
-                    self.changes.setdefault((event.wiki, event.rev_id), event)
-                    self.titles[event.wiki, event.rev_id] = event.title.replace("_", " ")
-        self._seen = len(self._source.messages)
+    async def watch(self) -> None:
+        """Play the world and show what happens until it is over and every edit has its verdicts, or a signal comes."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.interrupted.set)
+        for step in Step:
+            self._steps.start(step)
+        async with self.watcher.following():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._source.until_connected(1), PATIENCE_SECONDS)
+            tasks = [
+                asyncio.create_task(play(self._world, self._source, after_seconds=AFTER_SECONDS)),
+                asyncio.create_task(keep_up(self._steps, self.storm.said)),
+            ]
+            if self._show.faults == "storm":
+                tasks.append(asyncio.create_task(self.storm.rage()))
+            try:
+                await self._draw(tasks[0])
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+            for task in tasks:
+                if not task.cancelled():
+                    task.result()
+        self._steps.start_ended()
 
-    def decided(self) -> bool:
-        """Whether every edit has a verdict under every policy."""
-        return all(len(self.tally.ends.get(policy.name, {})) >= self.edits for policy in POLICIES)
-
-    @contextlib.asynccontextmanager
-    async def following(self) -> AsyncIterator[asyncio.Task[None]]:
-        task = asyncio.create_task(self._follow())
-        try:
-            yield task
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-
-    async def _follow(self) -> None:
-        reader = consumer(self.settings, Topics(self.settings).decisions)
-        await reader.start()
-        try:
-            async for record in reader:
-                self.look()
-                self.tally.hear(decode_decisions(record.value))
-        finally:
-            await reader.stop()
-
-    def finished(self) -> dict[Step, int]:
-        """Records that each step has finished, from its own metrics."""
-        return {step: int(_records(step)) for step in Step}
-
-
-def _records(step: Step) -> float:
-    return metrics.REGISTRY.get_sample_value("sluice_records_total", {"step": step, "outcome": "out"}) or 0.0
-
-
-async def _watch(console: Console, watcher: Watcher, world: World, interrupted: asyncio.Event) -> None:
-    """Play the world and show what happens, until every edit is decided and published."""
-    began = time.monotonic()
-    whole = (world.end_ms - world.begin_ms) / 1000 + AFTER_SECONDS
-    async with watcher.following():
-        playing = asyncio.create_task(play(world, watcher._source, after_seconds=AFTER_SECONDS))
-        with _screen(console) as live:
-            shown = 0
-            while not interrupted.is_set():
-                watcher.look()
+    async def _draw(self, playing: asyncio.Task[None]) -> None:
+        """Until the world is over and everything that it gave is decided; no longer than patience lasts."""
+        began = time.monotonic()
+        whole = (self._world.end_ms - self._world.begin_ms) / 1000 + AFTER_SECONDS
+        with self._screen() as live:
+            while not self.interrupted.is_set():
                 spent = time.monotonic() - began
+                self.peak_bytes = max(self.peak_bytes, self._steps.resident_bytes())
                 if live is not None:
-                    left = max(0.0, whole - spent)
-                    live.update(picture(watcher.tally, POLICIES, watcher.finished(), watcher.edits, left), refresh=True)
+                    live.update(picture(self._view(spent, whole)), refresh=True)
                 else:
-                    shown = _print_new(console, watcher, shown)
-                if playing.done() and (watcher.decided() or spent > whole + PATIENCE_SECONDS):
-                    break
+                    self._say(self._view(spent, whole), spent)
+                if playing.done() and (self._decided() or spent > whole + PATIENCE_SECONDS):
+                    return
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(interrupted.wait(), REDRAW_SECONDS)
-        playing.cancel()
-        await asyncio.wait({playing})
-    if not interrupted.is_set():
-        await _until_published(watcher)
+                    await asyncio.wait_for(self.interrupted.wait(), REDRAW_SECONDS)
+
+    def _decided(self) -> bool:
+        """Whether every edit that was heard has a verdict under every policy, and nobody is behind."""
+        ends = self.watcher.tally.ends
+        edits = len(self.watcher.edits)
+        decided = all(len(ends.get(policy.name, {})) >= edits for policy in POLICIES)
+        return edits > 0 and decided and not any(self.watcher.behind.values())
+
+    def _view(self, spent: float, whole: float) -> View:
+        return View(
+            policies=POLICIES,
+            tally=self.watcher.tally,
+            edits=len(self.watcher.edits),
+            finished=self.watcher.finished,
+            behind=self.watcher.behind,
+            clock_ms=self._source.now_ms,
+            heard_ms=self.watcher.heard_ms,
+            done=min(1.0, spent / whole),
+            left_seconds=max(0.0, whole - spent),
+            said=self.storm.said[-1] if self.storm.said else "",
+        )
+
+    def _screen(self) -> contextlib.AbstractContextManager[Live | None]:
+        if self._console.is_terminal:
+            return Live(console=self._console, auto_refresh=False, transient=False)
+        return contextlib.nullcontext()
+
+    def _say(self, view: View, spent: float) -> None:
+        """Where nobody watches a screen: a line for each edit that did not simply pass, and how far it is."""
+        for verdict in self.watcher.tally.verdicts[self._shown :]:
+            if verdict.decision.state is not State.RELEASED:
+                self._console.print(line(verdict))
+        self._shown = len(self.watcher.tally.verdicts)
+        if spent - self._said >= SAY_SECONDS:
+            self._said = spent
+            counts = ", ".join(f"{step} {count}" for step, count in view.finished.items())
+            self._console.print(f" … {view.edits} edits; {counts}; {view.left_seconds:.0f} s to go", style="dim")
 
 
-def _screen(console: Console) -> contextlib.AbstractContextManager[Live | None]:
-    if console.is_terminal:
-        return Live(console=console, auto_refresh=False)
-    return contextlib.nullcontext()
-
-
-def _print_new(console: Console, watcher: Watcher, shown: int) -> int:
-    """Where nobody watches a screen: a line for each edit that did not simply pass."""
-    for verdict in watcher.tally.verdicts[shown:]:
-        if verdict.decision.state != "released":
-            console.print(line(verdict))
-    return len(watcher.tally.verdicts)
-
-
-async def _until_published(watcher: Watcher) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        published: Published = await read_published(watcher.settings)
-        if holds(watcher.tally, watcher.changes, published, POLICIES):
-            return
-        await asyncio.sleep(0.5)
+def default_pictures(env: Mapping[str, str]) -> Path:
+    return state_folder(Settings.from_env(env), env) / "demo"

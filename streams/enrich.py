@@ -27,6 +27,7 @@ from schemas.event import InvalidEvent, milliseconds
 from schemas.log import InvalidRecord
 from schemas.reasons import SetAside, Step
 from streams import metrics
+from streams.failpoints import failpoint
 from streams.kafka import MAX_REQUEST_BYTES, Out, RecordTooLarge, check_size, letter_out, quiet_client_logs
 from streams.settings import Settings
 from streams.topics import Topics, limits
@@ -165,7 +166,9 @@ def build_app(settings: Settings) -> App:
             message = event.message
             outs.append(work.attempt(event.key, event.value, partition=message.partition, offset=message.offset))
             await asyncio.sleep(0)  # parsing is inline: whoever shares the loop has a turn between two pages
+        failpoint("enrich.parsed")
         await deliver(outs)
+        failpoint("enrich.sent")
         first, last = events[0].message, events[-1].message
         behind = (app.consumer.highwater(TP(last.topic, last.partition)) or 0) > last.offset + 1
         lag_seconds = max(time.time() - first.timestamp, 0.0) if behind else 0.0

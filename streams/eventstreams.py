@@ -5,6 +5,8 @@ timestamps, topics of two datacentres, resumption by offset or by timestamp (wit
 of the last event is lost). What it serves comes from elsewhere: messages are appended by whoever plays a world, texts
 come from a `Wikis`. Its faults are switches that may be thrown while it runs.
 
+It lives in world time: `now_ms` is what its clock says, and whoever plays a world sets it.
+
 Source: mediawiki/services/eventstreams and KafkaSSE.
 """
 
@@ -15,41 +17,24 @@ import re
 import socket
 import struct
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-from schemas.event import READABLE, milliseconds
+from schemas.event import milliseconds
+from streams.ledger import Ledger
+from streams.stream_log import Message, StreamLog, Subscription
+from streams.stream_requests import ALIASES, BadRequest, refused, subscribe
 from streams.wiki_api import WikiApi, Wikis
+from streams.wiki_events import DATACENTRES, SCHEMAS
 
-DATACENTRES = ("eqiad", "codfw")
-LATEST = -1
 # Messages written between two looks at the connection.
 CHUNK = 64
+STREAM_HEADERS = {"Cache-Control": "private, no-cache, no-store, must-revalidate, max-age=0", "X-Accel-Buffering": "no"}
 CONTACT = re.compile(r"\(.*(https?://|@).*\)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One message in the order of the world. data: what stands behind `data: `, one line."""
-
-    topic: str
-    offset: int
-    at_ms: int
-    data: bytes
-
-
-class BadRequest(ValueError):
-    """Something the server refuses, with the status that it answers."""
-
-    def __init__(self, status: int, detail: str, kind: str = "bad_request", retry_after: str = "") -> None:
-        super().__init__(detail)
-        self.status = status
-        self.kind = kind
-        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,19 +67,43 @@ class SimulatedSource:
     messages: the log, in the order in which it was appended. opened: connections so far. sent: events written so far.
     """
 
-    def __init__(self, wikis: Wikis) -> None:
-        self.api = WikiApi(wikis)
+    def __init__(
+        self,
+        wikis: Wikis,
+        *,
+        streams: Iterable[str] = tuple(SCHEMAS),
+        ledger: Ledger | None = None,
+        kept: int | None = None,
+    ) -> None:
+        """streams: their names. kept: how many messages the log keeps at least; None = all."""
+        self.now_ms = 0
+        # How many times faster than ours the time of the world goes; 0 = as fast as it can.
+        self.speed = 1.0
+        self.ledger = ledger
+        self.api = WikiApi(wikis, self._now, ledger)
         self.faults = Faults()
-        self.messages: list[Message] = []
-        self.topics = [f"{dc}.{stream}" for stream in READABLE for dc in DATACENTRES]
+        self.streams = tuple(streams)
+        self.log = StreamLog((f"{dc}.{stream}" for stream in self.streams for dc in DATACENTRES), kept)
         self.url = ""
         self.opened = 0
+        self.refused = 0
         self.sent = 0
         self.stalled = False
-        self._sizes = dict.fromkeys(self.topics, 0)
         self._connections: set[_Connection] = set()
         self._news = asyncio.Condition()
         self._runner: web.AppRunner | None = None
+
+    def _now(self) -> int:
+        return self.now_ms
+
+    @property
+    def messages(self) -> list[Message]:
+        """Those that the log keeps, oldest first."""
+        return self.log.messages
+
+    @property
+    def topics(self) -> list[str]:
+        return self.log.topics
 
     @property
     def content(self) -> str:
@@ -108,7 +117,10 @@ class SimulatedSource:
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         app = web.Application()
         app.router.add_get("/v2/stream/{streams}", self._stream)
+        app.router.add_get("/", self._spec)
         app.router.add_route("*", "/{domain}/w/api.php", self.api.handle)
+        app.router.add_get("/{domain}/w/rest.php/v1/revision/{rev_id}/html", self.api.html)
+        app.router.add_get("/{domain}/api/rest_v1/page/html/{title}/{rev_id}", self.api.html)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
@@ -122,7 +134,7 @@ class SimulatedSource:
 
     def size(self, topic: str) -> int:
         """The offset that the next message of `topic` will have."""
-        return self._sizes[topic]
+        return self.log.size(topic)
 
     async def append(self, topic: str, event: Mapping[str, Any]) -> int:
         """Serve an event from now on; returns its offset.
@@ -130,20 +142,30 @@ class SimulatedSource:
         Its `meta` gets topic, partition, offset and, of a page, the key, as the real server adds them; its time in
         Kafka is `meta.dt`.
         """
-        offset = self._sizes[topic]
+        offset = self.log.size(topic)
         meta = dict(event["meta"]) | {"topic": topic, "partition": 0, "offset": offset}
         if "page" in event:
             meta["key"] = {"wiki_id": event["wiki_id"], "page_id": event["page"]["page_id"]}
-        await self.append_bytes(topic, milliseconds(meta["dt"]), orjson.dumps({**event, "meta": meta}))
+        # A copy, as what orjson returns holds on to several times its size.
+        data = bytes(memoryview(orjson.dumps({**event, "meta": meta})))
+        self._append(Message(topic, offset, milliseconds(meta["dt"]), data), is_event=True)
+        if self._connections:
+            await self._wake()
         return offset
 
     async def append_bytes(self, topic: str, at_ms: int, data: bytes, *, offset: int | None = None) -> None:
         """Serve a message as it is. offset: what its own `meta` says; the next one of its topic by default."""
         if offset is None:
-            offset = self._sizes[topic]
-        self.messages.append(Message(topic=topic, offset=offset, at_ms=at_ms, data=data))
-        self._sizes[topic] = offset + 1
-        await self._wake()
+            offset = self.log.size(topic)
+        self._append(Message(topic, offset, at_ms, data), is_event=False)
+        if self._connections:
+            await self._wake()
+
+    def _append(self, message: Message, *, is_event: bool) -> None:
+        self.log.append(message)
+        self.now_ms = max(self.now_ms, message.at_ms)
+        if self.ledger is not None:
+            self.ledger.offered(self.now_ms, message.topic, message.offset, message.data, is_event=is_event)
 
     def cut(self, *, torn: bool = False) -> None:
         """End every stream that is being served: between two events, or `torn` within one, with a reset."""
@@ -159,7 +181,7 @@ class SimulatedSource:
     async def inject(self, raw: bytes) -> None:
         """Write `raw` to every connection that stands, between the events appended so far and those to come."""
         for connection in self._connections:
-            connection.raw.append((len(self.messages), raw))
+            connection.raw.append((self.log.end, raw))
         await self._wake()
 
     async def until_sent(self, events: int) -> None:
@@ -176,20 +198,50 @@ class SimulatedSource:
         async with self._news:
             self._news.notify_all()
 
+    async def until_behind(self, messages: int) -> None:
+        """Returns when no connection is further behind than that."""
+        if self._behind() > messages:
+            async with self._news:
+                await self._news.wait_for(lambda: self._behind() <= messages)
+
+    def _behind(self) -> int:
+        return max((self.log.end - connection.at for connection in self._connections), default=0)
+
+    async def _spec(self, request: web.Request) -> web.Response:
+        """What `/?spec` says of the streams there are."""
+        if "spec" not in request.query:
+            raise web.HTTPFound("/?doc")
+        names = [*self.streams, *(alias for alias, stream in ALIASES.items() if stream in self.streams)]
+        schema = {"type": "array", "items": {"type": "string", "enum": sorted(names)}}
+        parameter = {"in": "path", "name": "streams", "required": True, "schema": schema}
+        path = {"get": {"summary": "Stream events", "parameters": [parameter]}}
+        spec = {"openapi": "3.0.0", "info": {"title": "EventStreams"}, "paths": {"/v2/stream/{streams}": path}}
+        return web.json_response(spec)
+
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         try:
             self._admit(request)
-            subscription = _subscribe(self, request)
+            subscription = subscribe(self.log, self.streams, request)
         except BadRequest as exc:
-            return _refused(exc, request)
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
-        connection = _Connection(self, subscription, response)
+            self.refused += 1
+            if self.ledger is not None:
+                self.ledger.refused(self.now_ms, self.refused, exc.status)
+            return refused(exc, request)
+        is_json = request.headers.get("Accept", "") == "application/json"
+        kind = "application/json" if is_json else "text/event-stream; charset=utf-8"
+        response = web.StreamResponse(headers=STREAM_HEADERS | {"Content-Type": kind})
+        connection = _Connection(self, subscription, response, is_json=is_json)
         self._connections.add(connection)
         self.opened += 1
+        number = self.opened
+        if self.ledger is not None:
+            streams = request.match_info["streams"].split(",")
+            self.ledger.opened(self.now_ms, number, streams, request.headers.get("Last-Event-ID"))
         try:
             response.enable_chunked_encoding()
             await response.prepare(request)
-            await response.write(b":ok\n\n")
+            if not is_json:
+                await response.write(b":ok\n\n")
             await self._wake()
             await connection.run()
             if connection.torn:
@@ -197,6 +249,9 @@ class SimulatedSource:
         finally:
             connection.stop()
             self._connections.discard(connection)
+            await self._wake()
+            if self.ledger is not None:
+                self.ledger.closed(self.now_ms, number, events=connection.sent, torn=connection.torn)
         return response
 
     def _admit(self, request: web.Request) -> None:
@@ -214,19 +269,25 @@ class SimulatedSource:
 class _Connection:
     """One connection being served."""
 
-    def __init__(self, source: SimulatedSource, subscription: Subscription, response: web.StreamResponse) -> None:
+    def __init__(
+        self, source: SimulatedSource, subscription: Subscription, response: web.StreamResponse, *, is_json: bool
+    ) -> None:
         self._source = source
         self._subscription = subscription
         self._response = response
         self._task: asyncio.Task[None] | None = None
-        self._at = 0
-        self._sent = 0
+        self._frame = subscription.line if is_json else subscription.frame
+        self.at = subscription.start
+        self.sent = 0
         self._last = b""
+        self._stopped = False
         self.raw: deque[tuple[int, bytes]] = deque()
         self.torn = False
 
     async def run(self) -> None:
         """Serves until it is stopped, or until a fault ends it."""
+        if self._stopped:
+            return
         self._task = asyncio.create_task(self._serve())
         # Not awaited itself: what stops it must not stop the handler.
         await asyncio.wait({self._task})
@@ -234,15 +295,16 @@ class _Connection:
             self._task.result()
 
     def stop(self) -> None:
+        """Also before it has begun to run."""
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
 
     def torn_frame(self) -> bytes:
         """The first two thirds of the next event; of the last one, if there is none."""
         frame = b""
-        while not frame and self._at < len(self._source.messages):
-            frame = self._subscription.frame(self._source.messages[self._at])
-            self._at += 1
+        while not frame and self.at < self._source.log.end:
+            frame = self._frame(self._next())
         frame = frame or self._last
         return frame[: len(frame) * 2 // 3]
 
@@ -256,121 +318,39 @@ class _Connection:
                 async with self._source._news:
                     await self._source._news.wait_for(lambda: not self._source.stalled and self._more())
 
+    def _next(self) -> Message:
+        log = self._source.log
+        # What the log has forgotten meanwhile is lost to a slow reader.
+        self.at = max(self.at, log.base)
+        message = log.messages[self.at - log.base]
+        self.at += 1
+        return message
+
     def _more(self) -> bool:
-        return self._at < len(self._source.messages) or bool(self.raw)
+        return self.at < self._source.log.end or bool(self.raw)
 
     def _over(self) -> bool:
         faults = self._source.faults
-        if faults.tear_after is not None and self._sent >= faults.tear_after:
+        if faults.tear_after is not None and self.sent >= faults.tear_after:
             self.torn = True
-        return self.torn or (faults.close_after is not None and self._sent >= faults.close_after)
+        return self.torn or (faults.close_after is not None and self.sent >= faults.close_after)
 
     def _pieces(self) -> list[bytes]:
         """What is to be written next, at most `CHUNK` events, and none beyond the end of the connection."""
         pieces: list[bytes] = []
         while len(pieces) < CHUNK and not self._over():
-            if self.raw and self.raw[0][0] <= self._at:
+            if self.raw and self.raw[0][0] <= self.at:
                 pieces.append(self.raw.popleft()[1])
-            elif self._at < len(self._source.messages):
-                frame = self._subscription.frame(self._source.messages[self._at])
-                self._at += 1
+            elif self.at < self._source.log.end:
+                frame = self._frame(self._next())
                 if frame:
                     self._last = frame
-                    self._sent += 1
+                    self.sent += 1
                     self._source.sent += 1
                     pieces.append(frame)
             else:
                 break
         return pieces
-
-
-class Subscription:
-    """One connection: which topics from where, and the id of each event."""
-
-    def __init__(self, source: SimulatedSource, topics: list[str], assignments: list[dict[str, Any]]) -> None:
-        self._from: dict[str, int] = {}
-        self._state: dict[str, dict[str, Any]] = {
-            topic: {"topic": topic, "partition": 0, "offset": LATEST} for topic in topics
-        }
-        by_time = any(_only_time(assignment) for assignment in assignments)
-        for assignment in assignments:
-            topic = assignment["topic"]
-            if assignment.get("offset") is not None:
-                # Beside one that has a time alone, those that have both are dropped.
-                if by_time and assignment.get("timestamp") is not None:
-                    continue
-                offset = assignment["offset"]
-                # An offset that is not there any more, or not yet, is answered with what comes next.
-                known = 0 <= offset <= source.size(topic)
-                self._from[topic] = offset if known else source.size(topic)
-                self._state[topic] = {"topic": topic, "partition": 0, "offset": offset}
-            else:
-                at_ms = assignment["timestamp"]
-                later = (m.offset for m in source.messages if m.topic == topic and m.at_ms >= at_ms)
-                self._from[topic] = next(later, source.size(topic))
-                self._state[topic] = {"topic": topic, "partition": 0, "timestamp": at_ms}
-
-    def frame(self, message: Message) -> bytes:
-        """The event as it is written, or nothing where it is not asked for."""
-        start = self._from.get(message.topic)
-        if start is None or message.offset < start:
-            return b""
-        self._state[message.topic] = {"topic": message.topic, "partition": 0, "timestamp": message.at_ms + 1}
-        event_id = orjson.dumps(list(self._state.values()))
-        return b"event: message\nid: " + event_id + b"\ndata: " + message.data + b"\n\n"
-
-
-def _subscribe(source: SimulatedSource, request: web.Request) -> Subscription:
-    """What a request asks for. Raises `BadRequest`."""
-    streams = request.match_info["streams"].split(",")
-    unknown = [stream for stream in streams if stream not in READABLE]
-    if unknown:
-        raise BadRequest(400, f"Invalid streams: {','.join(unknown)}", "not_found")
-    topics = [f"{dc}.{stream}" for stream in streams for dc in DATACENTRES]
-    last_id = request.headers.get("Last-Event-ID")
-    if last_id is not None:
-        return Subscription(source, topics, _assignments(last_id, topics))
-    if "since" in request.query:
-        since = _since_ms(request.query["since"])
-        return Subscription(source, topics, [{"topic": topic, "timestamp": since} for topic in topics])
-    return Subscription(source, topics, [{"topic": topic, "offset": LATEST} for topic in topics])
-
-
-def _assignments(last_id: str, topics: list[str]) -> list[dict[str, Any]]:
-    """The list in `Last-Event-ID`: it replaces the URL's; each entry takes a timestamp or an offset."""
-    try:
-        entries = orjson.loads(last_id)
-        asked = [(entry["topic"], int(entry.get("offset", entry.get("timestamp")))) for entry in entries]
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as exc:
-        raise BadRequest(400, f"Invalid Last-Event-ID: {exc}") from exc
-    unknown = [topic for topic, _ in asked if topic not in topics]
-    if unknown:
-        raise BadRequest(404, f"topic {unknown[0]} is not available", "not_found")
-    return list(entries)
-
-
-def _only_time(assignment: Mapping[str, Any]) -> bool:
-    return assignment.get("timestamp") is not None and assignment.get("offset") is None
-
-
-def _since_ms(text: str) -> int:
-    try:
-        return int(text) if text.isdigit() else milliseconds(text)
-    except ValueError as exc:
-        raise BadRequest(400, f"Invalid since: {text}") from exc
-
-
-def _refused(exc: BadRequest, request: web.Request) -> web.Response:
-    body = {
-        "status": exc.status,
-        "type": exc.kind,
-        "title": "Error",
-        "detail": str(exc),
-        "method": request.method.lower(),
-        "uri": str(request.rel_url),
-    }
-    headers = {"Retry-After": exc.retry_after} if exc.retry_after else {}
-    return web.json_response(body, status=exc.status, headers=headers)
 
 
 async def _tear(request: web.Request, response: web.StreamResponse, frame: bytes) -> None:

@@ -31,6 +31,7 @@ from aiokafka.errors import IllegalStateError, InvalidProducerEpoch, KafkaError,
 from schemas.deadletter import DeadLetter
 from schemas.reasons import SetAside, Step
 from streams import metrics
+from streams.failpoints import failpoint
 from streams.kafka import (
     Out,
     RecordTooLarge,
@@ -178,6 +179,7 @@ class ExactlyOnce:
         self._producers[partition] = sender
         try:
             await sender.start()
+            failpoint("loop.fenced")
             for tp in self._of(partition):
                 committed = await self._consumer.committed(tp)
                 self._consumer.seek(tp, committed or 0)
@@ -235,6 +237,7 @@ class ExactlyOnce:
     async def _commit(
         self, sender: AIOKafkaProducer, outs: Sequence[Out], offsets: Mapping[TopicPartition, int]
     ) -> None:
+        failpoint("loop.worked")
         await sender.begin_transaction()
         futures: list[asyncio.Future[Any]] = []
         try:
@@ -245,8 +248,11 @@ class ExactlyOnce:
         finally:
             for future in futures:
                 future.add_done_callback(_look_at)
+        failpoint("loop.sent")
         await sender.send_offsets_to_transaction(dict(offsets), self._app)
+        failpoint("loop.offsets_sent")
         await sender.commit_transaction()
+        failpoint("loop.committed")
 
     def _that_fit(self, partition: int, records: Sequence[Any], outs: Sequence[Out]) -> list[Out]:
         """`outs` with those that their topic would reject replaced by dead letters, before anything is sent."""

@@ -32,6 +32,7 @@ from schemas.log import KIND_EVENT
 from schemas.reasons import Answer, SetAside, Step
 from streams import metrics
 from streams.content_api import CONNECTIONS, Budget, ContentApi, Trouble, UnknownSite
+from streams.failpoints import failpoint
 from streams.kafka import Out, RecordTooLarge, header, letter_out, quiet_client_logs
 from streams.out_of_order import OutOfOrder, Ticket
 from streams.outbox import Outbox
@@ -208,6 +209,7 @@ class Fetch:
             self._endure(batch, trouble)
         else:
             metrics.CONTENT_REQUESTS.labels("ok").inc()
+            failpoint("fetch.answered")
             self._hear(batch, answers)
 
     def _hear(self, batch: Batch, answers: Answers) -> None:

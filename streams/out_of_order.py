@@ -20,6 +20,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 from processors.low_water import LowWater
 from schemas.reasons import Step
 from streams import metrics
+from streams.failpoints import failpoint
 from streams.kafka import consumer, origin
 from streams.settings import Settings
 from streams.topics import Topics
@@ -114,6 +115,7 @@ class OutOfOrder:
         except (KafkaError, IllegalStateError) as exc:
             log.warning("%s: offsets are not committed yet: %r", self._step, exc)
         else:
+            failpoint("low_water.committed")
             self._committed.update(marks)
 
     def measure(self) -> None:

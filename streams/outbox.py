@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from schemas.reasons import Step
 from streams import metrics
+from streams.failpoints import failpoint
 from streams.kafka import Out, check_size, producer, send
 from streams.settings import Settings
 
@@ -95,6 +96,7 @@ class Outbox:
     async def _attempt(self, items: Sequence[_Item]) -> list[_Item]:
         """Send all; returns those that the broker did not confirm."""
         results = await asyncio.gather(*(self._send(item) for item in items), return_exceptions=True)
+        failpoint("outbox.sent")
         failed = []
         for item, result in zip(items, results, strict=True):
             if result is None:

@@ -1,6 +1,7 @@
-"""Made-up wikitext of made-up places in three languages, and the small changes that people make to it.
+"""Made-up wikitext of made-up places, and the small changes, good and bad, that people make to it.
 
-Every function of a text gives another text; what is chosen comes from the random generator it is handed.
+A text is a tuple of blocks with an empty line between them. Every change gives another text that shares the blocks it
+leaves alone; what is chosen comes from the random generator it is handed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,13 @@ from dataclasses import dataclass
 from random import Random
 
 NUMBER = re.compile(r"\d{3,}")
+LINK = re.compile(r"\[\[([^\]|]+)\]\]")
+# A page of more blocks than this is shortened before something is added.
+MAX_BLOCKS = 14
+MAX_BLOCK_CHARACTERS = 1500
+FLOOD = 12
+
+Text = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +26,8 @@ class Language:
     """One wiki's words.
 
     In templates `%(place)s` is the page, `%(link)s` a link to another one, `%(n)s` and `%(year)s` numbers.
-    places: the first stand from the beginning, the last one is created while the world runs.
-    namespaces: local names by number. summaries: an edit's comment by its kind.
+    places: the stems of titles. namespaces: local names by number. summaries: an edit's comment by its kind.
+    users: sysop, two rollbackers, two regulars and a newcomer.
     """
 
     code: str
@@ -35,6 +43,7 @@ class Language:
     see: str
     categories: tuple[str, ...]
     redirect: str
+    insult: str
     nonsense: tuple[str, ...]
     spam: str
     space: str
@@ -43,70 +52,134 @@ class Language:
     users: tuple[str, ...]
 
 
-Change = Callable[[str, Random, Language, str], str]
+Change = Callable[[Text, Random, Language, str], Text]
 
 
-def new_page(random: Random, language: Language, place: str) -> str:
-    """A whole page: infobox, lead, three to five sections, references and categories."""
+def joined(text: Text) -> str:
+    return "\n\n".join(text)
+
+
+def new_page(random: Random, language: Language, place: str) -> Text:
+    """A whole article: infobox and lead, three to five sections, references and categories."""
     headings = random.sample(language.headings, random.randint(3, 5))
-    blocks = [_fill(language.infobox, random, language, place) + "\n" + _fill(language.lead, random, language, place)]
-    blocks += [_section(random, language, place, heading) for heading in headings]
-    blocks[1] += _fill(language.reference, random, language, place)
-    blocks.append(language.references)
+    sections = [_section(random, language, place, heading) for heading in headings]
+    sections[0] += _fill(language.reference, random, language, place)
     category = language.namespaces[14]
-    blocks.append("\n".join(f"[[{category}:{name}]]" for name in random.sample(language.categories, 2)))
-    return "\n\n".join(blocks)
+    lead = _fill(language.infobox, random, language, place) + "\n" + _fill(language.lead, random, language, place)
+    categories = "\n".join(f"[[{category}:{name}]]" for name in random.sample(language.categories, 2))
+    return (lead, *sections, language.references, categories)
 
 
-def add_sentence(text: str, random: Random, language: Language, place: str) -> str:
+def other_page(random: Random, language: Language, title: str, namespace: int) -> Text:
+    """A page that is no article: of a talk, a user, a template or a category."""
+    name = title.partition(":")[2] or title
+    if namespace == 10:
+        body = _sentence(random, language, name)
+        return (
+            f"<includeonly>'''{{{{{{1|{name}}}}}}}''' {body}</includeonly><noinclude>{{{{Documentation}}}}</noinclude>",
+        )
+    if namespace == 14:
+        return (
+            _sentence(random, language, name),
+            f"[[{language.namespaces[14]}:{random.choice(language.categories)}]]",
+        )
+    said = [_section(random, language, name, random.choice(language.headings)) for _ in range(random.randint(1, 3))]
+    signed = f" [[{language.namespaces[2]}:{language.users[3]}|{language.users[3]}]]"
+    return tuple(section + signed for section in said)
+
+
+# Good changes.
+
+
+def add_sentence(text: Text, random: Random, language: Language, place: str) -> Text:
     return _after_a_block(text, random, language.space + _sentence(random, language, place))
 
 
-def add_reference(text: str, random: Random, language: Language, place: str) -> str:
+def add_reference(text: Text, random: Random, language: Language, place: str) -> Text:
     return _after_a_block(text, random, _fill(language.reference, random, language, place))
 
 
-def add_link(text: str, random: Random, language: Language, place: str) -> str:
+def add_link(text: Text, random: Random, language: Language, place: str) -> Text:
     return _after_a_block(text, random, language.space + _fill(language.see, random, language, place))
 
 
-def add_section(text: str, random: Random, language: Language, place: str) -> str:
-    blocks = text.split("\n\n")
-    at = blocks.index(language.references) if language.references in blocks else len(blocks)
-    blocks.insert(at, _section(random, language, place, random.choice(language.headings)))
-    return "\n\n".join(blocks)
+def add_section(text: Text, random: Random, language: Language, place: str) -> Text:
+    if len(text) > MAX_BLOCKS:
+        return shorten(text, random, language, place)
+    at = text.index(language.references) if language.references in text else len(text)
+    return (*text[:at], _section(random, language, place, random.choice(language.headings)), *text[at:])
 
 
-def fix_number(text: str, random: Random, language: Language, place: str) -> str:
+def fix_number(text: Text, random: Random, language: Language, place: str) -> Text:
     return _other_number(text, random, lambda number: number + random.randint(1, 9))
 
 
-def falsify_number(text: str, random: Random, language: Language, place: str) -> str:
-    return _other_number(text, random, lambda number: number * random.randint(3, 9))
+def shorten(text: Text, random: Random, language: Language, place: str) -> Text:
+    """Tell a section anew, in fewer words."""
+    at = _chosen(text, random)
+    heading = text[at].partition("\n")[0] if text[at].startswith("== ") else ""
+    return _with(text, at, (heading + "\n" if heading else "") + _sentence(random, language, place))
 
 
-def blank_section(text: str, random: Random, language: Language, place: str) -> str:
-    blocks = text.split("\n\n")
-    full = [n for n, block in enumerate(blocks) if block.startswith("== ") and "\n" in block]
-    full = [n for n in full if blocks[n] != language.references]
+# Vandalism.
+
+
+def blank_section(text: Text, random: Random, language: Language, place: str) -> Text:
+    full = [n for n, block in enumerate(text) if block.startswith("== ") and "\n" in block]
+    full = [n for n in full if text[n] != language.references]
     if not full:
-        return ""
+        return ("",)
     at = random.choice(full)
-    blocks[at] = blocks[at].partition("\n")[0]
-    return "\n\n".join(blocks)
+    return _with(text, at, text[at].partition("\n")[0])
 
 
-def insert_nonsense(text: str, random: Random, language: Language, place: str) -> str:
+def insert_nonsense(text: Text, random: Random, language: Language, place: str) -> Text:
     return _after_a_block(text, random, language.space + _nonsense(random, language))
 
 
-def spam_link(text: str, random: Random, language: Language, place: str) -> str:
+def falsify_number(text: Text, random: Random, language: Language, place: str) -> Text:
+    return _other_number(text, random, lambda number: number * random.randint(3, 9))
+
+
+def spam_link(text: Text, random: Random, language: Language, place: str) -> Text:
     url = f"https://offers-{random.randint(100, 999)}.example/{random.randint(1000, 9999)}"
     return _after_a_block(text, random, f" [{url} {language.spam}]")
 
 
-def replace_text(text: str, random: Random, language: Language, place: str) -> str:
-    return language.space.join(_nonsense(random, language) for _ in range(random.randint(1, 3)))
+def replace_text(text: Text, random: Random, language: Language, place: str) -> Text:
+    return (language.space.join(_nonsense(random, language) for _ in range(random.randint(1, 3))),)
+
+
+def insult(text: Text, random: Random, language: Language, place: str) -> Text:
+    return _after_a_block(text, random, language.space + language.insult + "!" * random.randint(1, 9))
+
+
+def remove_block(text: Text, random: Random, language: Language, place: str) -> Text:
+    """Take a whole section away, heading and all."""
+    at = random.randrange(len(text))
+    return text[:at] + text[at + 1 :] if len(text) > 1 else ("",)
+
+
+def flood(text: Text, random: Random, language: Language, place: str) -> Text:
+    shout = _nonsense(random, language).upper() + " "
+    return _with(text, 0, text[0] + "\n" + shout * FLOOD)
+
+
+def hijack_link(text: Text, random: Random, language: Language, place: str) -> Text:
+    """Lead a link elsewhere and leave what readers see of it."""
+    found = [(n, match) for n, block in enumerate(text) for match in LINK.finditer(block) if ":" not in match[1]]
+    if not found:
+        return spam_link(text, random, language, place)
+    at, match = random.choice(found)
+    elsewhere = f"[[{language.spam_page} {random.randint(1, 999)}|{match[1]}]]"
+    return _with(text, at, text[at][: match.start()] + elsewhere + text[at][match.end() :])
+
+
+def break_markup(text: Text, random: Random, language: Language, place: str) -> Text:
+    """Leave a template, a table or a comment open."""
+    at = random.randrange(len(text))
+    opened = random.choice(("{{", "{| class=", "<!-- ", "<ref>", "''''' [["))
+    return _with(text, at, f"{opened}{random.randint(10, 9999)} {text[at]}")
 
 
 GOOD: dict[str, Change] = {
@@ -122,13 +195,25 @@ VANDALISM: dict[str, Change] = {
     "falsify": falsify_number,
     "spam": spam_link,
     "replace": replace_text,
+    "insult": insult,
+    "remove": remove_block,
+    "flood": flood,
+    "hijack": hijack_link,
+    "markup": break_markup,
 }
 
 
+# What is put together.
+
+
 def _fill(template: str, random: Random, language: Language, place: str) -> str:
-    other = random.choice([name for name in language.places if name != place])
-    numbers = {"n": random.randint(120, 9800), "year": random.randint(1620, 1990)}
-    return template % {"place": place, "link": f"[[{other}]]", **numbers}
+    other = random.choice(language.places)
+    return template % {
+        "place": place,
+        "link": f"[[{other}]]",
+        "n": int(120 + random.random() * 9700),
+        "year": int(1620 + random.random() * 370),
+    }
 
 
 def _sentence(random: Random, language: Language, place: str) -> str:
@@ -144,202 +229,38 @@ def _nonsense(random: Random, language: Language) -> str:
     return f"{random.choice(language.nonsense)} {random.randint(100, 99999)}"
 
 
-def _after_a_block(text: str, random: Random, addition: str) -> str:
-    """Put it after a paragraph of prose, or at the end where there is none."""
-    blocks = text.split("\n\n")
-    last_lines = [block.rpartition("\n")[2] for block in blocks]
-    prose = [n for n, line in enumerate(last_lines) if line and not line.startswith(("[[", "{{", "==", "<references"))]
-    if not prose:
-        return text + addition.strip()
-    blocks[random.choice(prose)] += addition
-    return "\n\n".join(blocks)
+def _with(text: Text, at: int, block: str) -> Text:
+    return (*text[:at], block, *text[at + 1 :])
 
 
-def _other_number(text: str, random: Random, other: Callable[[int], int]) -> str:
-    found = list(NUMBER.finditer(text))
-    if not found:
-        return text
-    at = random.choice(found)
-    return text[: at.start()] + str(other(int(at[0]))) + text[at.end() :]
+def _chosen(text: Text, random: Random) -> int:
+    """A block of prose, or any where none is found soon."""
+    for _ in range(4):
+        at = int(random.random() * len(text))
+        block = text[at]
+        last = block[block.rfind("\n") + 1 :]
+        if last and not last.startswith(("[[", "{{", "==", "<references")):
+            break
+    return at
 
 
-ENGLISH = Language(
-    code="en",
-    places=(
-        "Wexcombe Hollow",
-        "Tarnby Quay",
-        "Oldersley",
-        "Pennick Fell",
-        "Marrow Sound",
-        "Hethering",
-        "Saltley Ford",
-        "Brimwick",
-    ),
-    spam_page="Best boat offers",
-    renamed="%s (Lower Vale)",
-    lead="'''%(place)s''' is a town on the river Ember, north of %(link)s.",
-    sentences=(
-        "The town counted %(n)s inhabitants in %(year)s.",
-        "A stone bridge of %(year)s crosses the river below %(place)s.",
-        "Most of the %(n)s orchards stand on the slope towards %(link)s.",
-        "In %(year)s a fire destroyed %(n)s houses around the market.",
-        "The mill of %(place)s ground rye for %(n)s farms.",
-        "A narrow railway has carried slate to %(link)s since %(year)s.",
-        "About %(n)s pupils attend the school on the hill.",
-        "Each autumn %(n)s boats take part in the lantern race.",
-        "The library holds %(n)s volumes, among them the town book of %(year)s.",
-        "The harbour wall was raised by hand between %(year)s and the following spring.",
-    ),
-    headings=("History", "Geography", "Economy", "Buildings", "Culture", "Transport", "Nature"),
-    infobox="{{Infobox settlement\n| name = %(place)s\n| population = %(n)s\n| established = %(year)s\n}}",
-    reference="<ref>{{cite book |last=Quill |first=Tansy |title=Along the Ember |year=%(year)s |page=%(n)s}}</ref>",
-    references="== References ==\n{{Reflist}}",
-    see="Walkers often continue from %(place)s to %(link)s, %(n)s paces further.",
-    categories=("Towns on the Ember", "River ports", "Places with lantern races"),
-    redirect="#REDIRECT [[%s]]",
-    nonsense=("lol the frogs took over", "asdf asdf qwer", "my cousin is king here", "BANANA BANANA"),
-    spam="cheap boats, buy now",
-    space=" ",
-    namespaces={1: "Talk", 2: "User", 3: "User talk", 4: "Wikipedia", 6: "File", 10: "Template", 14: "Category"},
-    summaries={
-        "sentence": "added a detail",
-        "reference": "added a source",
-        "number": "corrected a figure",
-        "link": "link",
-        "section": "new section",
-        "create": "new page",
-        "rollback": "Reverted edits by [[User:%s|%s]]",
-        "undo": "Undid an edit by [[User:%s|%s]]",
-        "manual": "back to the earlier version",
-        "repair": "took out the damage",
-        "move": "moved page [[%s]] to [[%s]]: clearer title",
-        "delete": "no article",
-        "undelete": "deleted by mistake",
-        "hide": "grossly insulting",
-        "block": "vandalism",
-    },
-    users=("Anwen Thistle", "Corvid and Crumpet", "Morag Penhale", "Slow Ferry", "Wick&Tallow", "Newcomer Ned"),
-)
+def _after_a_block(text: Text, random: Random, addition: str) -> Text:
+    at = _chosen(text, random)
+    block = text[at]
+    if len(block) > MAX_BLOCK_CHARACTERS:
+        block = block[: block.find("\n") + 1]
+    # A heading, a list of categories or a template keeps its line.
+    last = block[block.rfind("\n") + 1 :]
+    apart = "\n" if last.startswith(("[[", "{{", "==", "<references")) else ""
+    return _with(text, at, block + (apart + addition.strip() if apart else addition))
 
-GERMAN = Language(
-    code="de",
-    places=(
-        "Oberwackenbruch",
-        "Moorfelde",
-        "Klinkenau",
-        "Sankt Ebbo",
-        "Tiefensolm",
-        "Rabenöd",
-        "Hinterlüssow",
-        "Grauenmühl",
-    ),
-    spam_page="Günstige Boote",
-    renamed="%s (Unterland)",
-    lead="'''%(place)s''' ist eine Kleinstadt an der Quelm, südlich von %(link)s.",
-    sentences=(
-        "Im Jahr %(year)s zählte der Ort %(n)s Einwohner.",
-        "Unterhalb von %(place)s überspannt eine Steinbrücke von %(year)s den Fluss.",
-        "Die %(n)s Obstgärten liegen meist am Hang in Richtung %(link)s.",
-        "Ein Brand zerstörte %(year)s rund um den Markt %(n)s Häuser.",
-        "In der Mühle wurde das Getreide von %(n)s Höfen gemahlen.",
-        "Seit %(year)s bringt eine Schmalspurbahn Schiefer nach %(link)s.",
-        "Etwa %(n)s Kinder besuchen die Schule auf dem Berg.",
-        "Am Laternenrennen nehmen jeden Herbst %(n)s Boote teil.",
-        "Die Bücherei besitzt %(n)s Bände, darunter das Stadtbuch von %(year)s.",
-        "Die Ufermauer wurde ab %(year)s von Hand aufgeschichtet.",
-    ),
-    headings=("Geschichte", "Geographie", "Wirtschaft", "Bauwerke", "Kultur", "Verkehr", "Natur"),
-    infobox="{{Infobox Ort\n|Name = %(place)s\n|Einwohner = %(n)s\n|Gegründet = %(year)s\n}}",
-    reference="<ref>{{Literatur |Autor=Jette Federkiel |Titel=Die Quelm entlang |Jahr=%(year)s |Seiten=%(n)s}}</ref>",
-    references="== Einzelnachweise ==\n<references />",
-    see="Von %(place)s führt ein Weg von %(n)s Schritten nach %(link)s.",
-    categories=("Ort an der Quelm", "Flusshafen", "Ort mit Laternenrennen"),
-    redirect="#WEITERLEITUNG [[%s]]",
-    nonsense=("hihi die Frösche regieren", "asdf jklö asdf", "mein Vetter ist hier König", "KARTOFFEL KARTOFFEL"),
-    spam="billige Boote, jetzt kaufen",
-    space=" ",
-    namespaces={
-        1: "Diskussion",
-        2: "Benutzer",
-        3: "Benutzer Diskussion",
-        4: "Wikipedia",
-        6: "Datei",
-        10: "Vorlage",
-        14: "Kategorie",
-    },
-    summaries={
-        "sentence": "ergänzt",
-        "reference": "Beleg ergänzt",
-        "number": "Zahl berichtigt",
-        "link": "verlinkt",
-        "section": "neuer Abschnitt",
-        "create": "neuer Artikel",
-        "rollback": "Änderungen von [[Benutzer:%s|%s]] zurückgesetzt",
-        "undo": "Änderung von [[Benutzer:%s|%s]] rückgängig gemacht",
-        "manual": "wieder die frühere Fassung",
-        "repair": "Schaden behoben",
-        "move": "verschob die Seite [[%s]] nach [[%s]]: klarerer Titel",
-        "delete": "kein Artikel",
-        "undelete": "versehentlich gelöscht",
-        "hide": "grob beleidigend",
-        "block": "Vandalismus",
-    },
-    users=("Moorläufer", "Jette Federkiel", "Grüner Kahn", "Alte Schleuse", "Tintenfass & Söhne", "Neuling77"),
-)
 
-JAPANESE = Language(
-    code="ja",
-    places=("霧ノ沢町", "白杉湊", "大鳥越", "月見崎", "古橋野", "青灘村", "狐森町", "雪待峠"),
-    spam_page="格安の小舟",
-    renamed="%s（下流域）",
-    lead="'''%(place)s'''は、霞川に沿った町で、%(link)sの北にある。",
-    sentences=(
-        "%(year)s年の人口は%(n)s人であった。",
-        "%(place)sの下流には%(year)s年に架けられた石橋がある。",
-        "%(n)s枚の果樹園の多くは%(link)sに向かう斜面に広がる。",
-        "%(year)s年の火事で市場のまわりの%(n)s戸が焼けた。",
-        "水車小屋では%(n)s戸の農家の麦を挽いていた。",
-        "%(year)s年から%(link)sへ石を運ぶ軽便鉄道が走る。",
-        "丘の上の学校には約%(n)s人が通う。",
-        "毎年秋の灯籠競漕には%(n)s艘の舟が出る。",
-        "図書館は%(year)s年の町史を含む%(n)s冊を所蔵する。",
-        "岸の石垣は%(year)s年から手作業で積まれた。",
-    ),
-    headings=("歴史", "地理", "経済", "建築", "文化", "交通", "自然"),
-    infobox="{{基礎情報 町\n|名称 = %(place)s\n|人口 = %(n)s\n|成立 = %(year)s\n}}",
-    reference="<ref>{{Cite book |和書 |author=筆野すみれ |title=霞川をたどる |year=%(year)s |page=%(n)s}}</ref>",
-    references="== 脚注 ==\n{{Reflist}}",
-    see="%(place)sから%(link)sまでは%(n)s歩の道が続く。",
-    categories=("霞川の町", "川の港", "灯籠競漕の行われる町"),
-    redirect="#転送 [[%s]]",
-    nonsense=("かえるの王国ばんざい", "あああああ", "ここはぼくのいとこの国", "バナナバナナ"),
-    spam="小舟が安い、今すぐ購入",
-    space="",
-    namespaces={
-        1: "ノート",
-        2: "利用者",
-        3: "利用者‐会話",
-        4: "Wikipedia",
-        6: "ファイル",
-        10: "テンプレート",
-        14: "カテゴリ",
-    },
-    summaries={
-        "sentence": "加筆",
-        "reference": "出典を追加",
-        "number": "数値を修正",
-        "link": "リンク",
-        "section": "節を追加",
-        "create": "新しいページ",
-        "rollback": "[[利用者:%s|%s]]による編集を差し戻し",
-        "undo": "[[利用者:%s|%s]]による編集を取り消し",
-        "manual": "以前の版に戻す",
-        "repair": "荒らしの部分を除去",
-        "move": "ページ「[[%s]]」を「[[%s]]」に移動：分かりやすい名前",
-        "delete": "記事ではない",
-        "undelete": "誤って削除",
-        "hide": "ひどい侮辱",
-        "block": "荒らし",
-    },
-    users=("霞のわたし舟", "筆野すみれ", "あさもや", "石垣職人", "灯籠番", "はじめての人"),
-)
+def _other_number(text: Text, random: Random, other: Callable[[int], int]) -> Text:
+    for _ in range(4):
+        at = int(random.random() * len(text))
+        found = NUMBER.search(text[at])
+        if found:
+            # Bounded, so that vandals do not make numbers grow for ever.
+            number = str(other(int(found[0][:6])))
+            return _with(text, at, text[at][: found.start()] + number + text[at][found.end() :])
+    return text

@@ -1,170 +1,168 @@
-"""What the demo says at its end: counts per window, one story, one record, and whether everything holds."""
+"""What the demo says at its end: how good each window was, one story, one record, the curve, and the score."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
 from rich.console import Console
 from rich.table import Table
 
+from processors.oracle import Score
+from processors.oracle_ledger import Ledger
+from processors.oracle_quality import Quality, quality
+from processors.oracle_story import tell, verdict
 from schemas.event import PageChange
 from schemas.log import Policy
 from schemas.reasons import State
-from streams.kafka import read_partition
-from streams.settings import Settings
+from streams.curve import Window, draw
 from streams.tally import EditKey, Tally, Verdict
-from streams.topics import Topics
-from streams.world import World
 
-Published = Mapping[str, Sequence[dict[str, Any]]]
+FITS = 54
 
 
-async def read_published(settings: Settings) -> Published:
-    """Policy → every record of its edits topic, in the order of each partition; tombstones are left out."""
-    topics = Topics(settings)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for policy in topics.policies:
-        records = [
-            r for p in range(settings.partitions) for r in await read_partition(settings, topics.edits(policy), p)
-        ]
-        found[policy] = [orjson.loads(r.value) | {"key": r.key.decode()} for r in records if r.value is not None]
-    return found
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """All that a demo has to tell. peak_bytes: of the five steps together. said: what the storm did."""
+
+    ledger: Ledger
+    score: Score
+    tally: Tally
+    edits: Mapping[tuple[str, int], PageChange]
+    sample: Mapping[str, Any] | None
+    policies: Sequence[Policy]
+    time_scale: float
+    grace_seconds: float
+    peak_bytes: int
+    kills: int
+    said: Sequence[str]
 
 
-def holds(
-    tally: Tally, changes: Mapping[tuple[str, int], PageChange], published: Published, policies: Sequence[Policy]
-) -> bool:
-    """Whether every check holds."""
-    return all(ok for _, ok in checks(tally, changes, published, policies))
-
-
-def checks(
-    tally: Tally, changes: Mapping[tuple[str, int], PageChange], published: Published, policies: Sequence[Policy]
-) -> list[tuple[str, bool]]:
-    """What must hold of what came out, by ids."""
-    decided = all(
-        {(wiki, rev_id) for wiki, rev_id, _ in tally.ends.get(policy.name, {})} == set(changes) for policy in policies
-    )
-    once = all(len({r["meta"]["id"] for r in records}) == len(records) for records in published.values())
-    standing = all(_standing(published[policy.name]) == _released(tally, policy.name) for policy in policies)
-    rights = all(
-        r["rights"]["licence"] and r["rights"]["attribution_url"]
-        for records in published.values()
-        for r in records
-        if r["action"] == "release"
-    )
-    return [
-        ("every edit has a verdict under every window", decided),
-        ("no partner got an id twice", once),
-        ("what stands on the topics is what the gate let stand", standing),
-        ("licence and attribution in every record", rights),
-    ]
-
-
-def report(
-    console: Console,
-    world: World,
-    tally: Tally,
-    changes: Mapping[tuple[str, int], PageChange],
-    published: Published,
-    policies: Sequence[Policy],
-) -> None:
-    """Print it all, 80 columns wide."""
+def report(console: Console, seen: Seen, pictures: Path) -> None:
+    """Print it all, 80 columns wide, and write `curve.png` and `curve.svg` to the folder `pictures`."""
+    judged = {q.policy: q for q in quality(seen.ledger, (made.decision for made in seen.score.decided))}
     console.print()
-    console.print(_table(world, tally, policies))
-    story = _story(tally, changes)
-    if story:
-        console.print("\n[bold]One edit's story[/bold]")
-        for sentence in story:
-            console.print(f"  {sentence}", soft_wrap=False)
-    sample = next((r for r in reversed(published[policies[-1].name]) if r["action"] == "release" and r["delta"]), None)
-    if sample is not None:
+    console.print(_table(seen, judged))
+    _tell_story(console, seen)
+    if seen.sample is not None:
         console.print("\n[bold]One record as a partner reads it[/bold] (shortened)")
-        console.print_json(orjson.dumps(_shortened(sample)).decode())
-    console.print()
-    for text, ok in checks(tally, changes, published, policies):
-        console.print(f"  {'[green]holds[/green]' if ok else '[red]FAILS[/red]'}  {text}")
-    console.print("\nNext: `sluice demo --random-state 2` is another world, `make run` the live one.")
+        console.print_json(orjson.dumps(_shortened(seen.sample)).decode())
+    files = _draw(seen, judged, pictures)
+    console.print(f"\n[bold]The curve behind it[/bold]: {files[0]}", soft_wrap=True)
+    _tell_score(console, seen)
+    console.print("\nNext: `make demo FAULTS=storm` kills steps and cuts the stream meanwhile;")
+    console.print("`sluice demo --random-state 2` is another world; `make run` follows the live one.")
 
 
-def _table(world: World, tally: Tally, policies: Sequence[Policy]) -> Table:
-    """protection: of the vandalism that was ever undone, how much the window kept from partners."""
-    bad = {(t.wiki, t.rev_id) for t in world.truth if t.kind == "vandalism" and t.undone_after_ms is not None}
-    never = {(t.wiki, t.rev_id) for t in world.truth if t.kind == "vandalism" and t.undone_after_ms is None}
+def _table(seen: Seen, judged: Mapping[str, Quality]) -> Table:
+    first = next(iter(judged.values()), None)
+    bad = first.bad if first else 0
     table = Table(
-        title=f"{len(bad)} vandal edits were undone, {len(never)} never", title_justify="left", box=None, padding=(0, 2)
+        title=f"{len(seen.edits)} edits, {bad} of them vandalism. What each window made of it:",
+        title_justify="left",
+        box=None,
+        padding=(0, 1),
     )
     table.add_column("window")
-    for name in ("released", "withheld", "retracted", "protection", "delay"):
+    for name in ("protection", "leak", "exposure", "delay of good edits", "retractions"):
         table.add_column(name, justify="right")
-    for policy in policies:
-        counts = tally.counts(policy.name)
-        ends = tally.ends.get(policy.name, {})
-        kept = sum(ends.get((wiki, rev_id, 0)) is State.WITHHELD for wiki, rev_id in bad)
-        table.add_row(
-            f"{policy.name} {policy.hold_seconds:g} s",
-            str(counts[State.RELEASED]),
-            str(counts[State.WITHHELD]),
-            str(counts[State.RETRACTED]),
-            f"{kept / len(bad):.0%}" if bad else "-",
-            f"{policy.hold_seconds:g} s",
-        )
+    for policy in seen.policies:
+        q = judged.get(policy.name)
+        if q is not None:
+            delay = "-" if q.delay_median_ms is None else f"{q.delay_median_ms / 1000:.1f} s"
+            cells = [_percent(q.protection), _percent(q.leak), _percent(q.exposure), delay, str(q.retractions)]
+            table.add_row(f"{policy.name} {policy.hold_seconds:g} s", *cells)
+    table.caption = (
+        "protection: vandalism that partners never saw. leak: vandalism among what they got.\n"
+        "exposure: of the time that it stood on the wikis, how long they showed it."
+    )
+    table.caption_justify = "left"
     return table
 
 
-def _story(tally: Tally, changes: Mapping[tuple[str, int], PageChange]) -> list[str]:
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _tell_story(console: Console, seen: Seen) -> None:
     """An edit that one window caught and a shorter one had to take back."""
-    withheld = [v for v in tally.verdicts if v.decision.state is State.WITHHELD]
-    retracted = {_edit(v) for v in tally.verdicts if v.decision.state is State.RETRACTED}
-    chosen = next((v for v in withheld if _edit(v) in retracted), None)
-    if chosen is None:
-        return []
-    change = changes[chosen.decision.wiki, chosen.decision.rev_id]
+    withheld = [v for v in seen.tally.verdicts if v.decision.state is State.WITHHELD]
+    retracted = {_edit(v) for v in seen.tally.verdicts if v.decision.state is State.RETRACTED}
+    # The longer it stood, the more there is to tell.
+    told = [v for v in withheld if _edit(v) in retracted] or withheld
+    if not told:
+        return
+    chosen = max(told, key=lambda v: v.decision.decided_for_ms - v.decision.start_ms)
+    d = chosen.decision
+    change = seen.edits[d.wiki, d.rev_id]
+    truth = next((did for did in seen.ledger.did if (did.wiki, did.rev_id) == (d.wiki, d.rev_id)), None)
+    kind = f"; in truth {truth.what}{f' ({truth.how})' if truth.how else ''}" if truth is not None else ""
     editor = change.editor.user_text if change.editor else "somebody hidden"
-    story = [f"{change.wiki} “{chosen.title}”, rev {change.rev_id}, by {editor}: “{change.comment or ''}”"]
-    for verdict in tally.verdicts:
-        if _edit(verdict) == _edit(chosen):
-            d = verdict.decision
-            after = (d.decided_for_ms - d.start_ms) / 1000
-            story.append(f"{after:5.1f} s  {d.policy:<8} {d.state:<10} {verdict.why}")
-    return story
+    console.print("\n[bold]One edit's story[/bold]")
+    console.print(f"  {d.wiki} “{chosen.title}”, revision {d.rev_id}, by {editor}{kind}")
+    for each in seen.tally.verdicts:
+        if _edit(each) == _edit(chosen):
+            after = (each.decision.decided_for_ms - each.decision.start_ms) / 1000
+            console.print(f"  after {after:4.1f} s  {each.decision.policy:<8} {each.decision.state:<10} {each.why}")
 
 
-def _edit(verdict: Verdict) -> EditKey:
-    return verdict.decision.wiki, verdict.decision.rev_id, verdict.decision.epoch
+def _edit(each: Verdict) -> EditKey:
+    return each.decision.wiki, each.decision.rev_id, each.decision.epoch
 
 
-def _standing(records: Sequence[dict[str, Any]]) -> set[str]:
-    keys = {str(record["key"]) for record in records}
-    released = {key.removesuffix(":release") for key in keys if key.endswith(":release")}
-    return {_without_page(key) for key in released - {key.removesuffix(":retract") for key in keys}}
+def _draw(seen: Seen, judged: Mapping[str, Quality], pictures: Path) -> list[Path]:
+    pictures.mkdir(parents=True, exist_ok=True)
+    files = [pictures / "curve.png", pictures / "curve.svg"]
+    stood = {(did.wiki, did.rev_id): did.at_ms for did in seen.ledger.did if did.what == "vandalism"}
+    undone: dict[tuple[str, int | None], float] = {}
+    for did in seen.ledger.did:
+        for each in ((did.wiki, rev_id) for rev_id in did.undoes):
+            if each in stood:
+                undone.setdefault(each, (did.at_ms - stood[each]) / 1000)
+    end_ms = max(did.at_ms for did in seen.ledger.did)
+    standing = [(end_ms - at_ms) / 1000 for each, at_ms in stood.items() if each not in undone]
+    windows = [
+        Window(
+            name=policy.name,
+            hold_seconds=(policy.hold_seconds + seen.grace_seconds) * seen.time_scale if policy.hold_seconds else 0,
+            protection=judged[policy.name].protection or 0.0,
+        )
+        for policy in seen.policies
+        if policy.name in judged
+    ]
+    draw(list(undone.values()), standing, windows, files, time_scale=seen.time_scale)
+    return files
 
 
-def _without_page(key: str) -> str:
-    wiki, _, rev_id, epoch = key.split(":")
-    return f"{wiki}:{rev_id}:{epoch}"
+def _tell_score(console: Console, seen: Seen) -> None:
+    console.print("\n[bold]The score[/bold]: all that came out, held against all that the world did")
+    for text in tell(seen.ledger, seen.score):
+        style = "green" if text.startswith("holds") else "red" if text.startswith("FAILS") else ""
+        console.print(text, style=style, soft_wrap=True)
+    if seen.said:
+        blows = len(seen.said) - seen.kills
+        console.print(f"through {seen.kills} kills of steps and {blows} other blows", style="yellow")
+    if seen.peak_bytes:
+        console.print(f"the five steps together never had more than {seen.peak_bytes / 1e6:.0f} MB", style="dim")
+    console.print(verdict(seen.score), style="bold green" if seen.score.perfect else "bold red")
 
 
-def _released(tally: Tally, policy: str) -> set[str]:
-    ends = tally.ends.get(policy, {})
-    return {f"{wiki}:{rev}:{epoch}" for (wiki, rev, epoch), state in ends.items() if state is State.RELEASED}
-
-
-def _shortened(record: dict[str, Any]) -> dict[str, Any]:
+def _shortened(record: Mapping[str, Any]) -> dict[str, Any]:
     change, content, delta = record["change"], record["content"], record["delta"]
     return {
         "meta": {"id": record["meta"]["id"], "stream": record["meta"]["stream"]},
         "change": {
             "kind": change["kind"],
-            "page": change["page"]["title"],
+            "page": _cut(change["page"]["title"]),
             "revision": change["revision"]["id"],
-            "comment": change["comment"],
+            "comment": _cut(change["comment"] or ""),
         },
         "content": {
-            "abstract": content["abstract"][:70] + "…",
-            "categories": [c["title"] for c in content["categories"]],
+            "abstract": _cut(content["abstract"] or ""),
+            "categories": [_cut(c["title"]) for c in content["categories"][:3]],
         },
         "delta": {"edit_types": delta["edit_types"], "byte_delta": delta["byte_delta"]},
         "integrity": {
@@ -172,5 +170,10 @@ def _shortened(record: dict[str, Any]) -> dict[str, Any]:
             "hold_seconds": record["integrity"]["hold_seconds"],
             "signals heard": record["integrity"]["signals"]["heard"],
         },
-        "rights": {"licence": record["rights"]["licence"], "attribution": record["rights"]["attribution"]},
+        "rights": {"licence": record["rights"]["licence"], "attribution": _cut(record["rights"]["attribution"])},
     }
+
+
+def _cut(text: str) -> str:
+    """So that it fits into a line of 80 columns with its name."""
+    return text if len(text) <= FITS else text[: FITS - 1] + "…"

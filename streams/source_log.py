@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 from processors.route import event_id_of_key
 from schemas.log import KIND_EVENT, KIND_TICK, Tick, decode_tick
 from schemas.reasons import Step
+from streams.failpoints import failpoint
 from streams.kafka import Out, check_size, consumer, header, producer, read_partition, send
 from streams.settings import Settings
 from streams.topics import Topics, limits
@@ -56,6 +57,7 @@ class SourceLog:
         self = cls(settings)
         try:
             await self._producer.start()
+            failpoint("source.fenced")
             self.found = await _find(settings)
             await self._control.start()
             self._control.assign([self._control_partition])
@@ -76,6 +78,7 @@ class SourceLog:
         """Write all of it, or nothing. Raises `RecordTooLarge` before anything is sent, and a `KafkaError`."""
         for out in outs:
             check_size(out, self._limits)
+        failpoint("source.read")
         await self._producer.begin_transaction()
         futures: list[asyncio.Future[Any]] = []
         try:
@@ -86,7 +89,9 @@ class SourceLog:
         finally:
             for future in futures:
                 future.add_done_callback(_look_at)
+        failpoint("source.sent")
         await self._producer.commit_transaction()
+        failpoint("source.committed")
 
     async def close(self) -> None:
         """Never waits for what is still to be sent: after a failure it may never go out."""

@@ -1,77 +1,120 @@
-"""Pages, revisions and editors of the generated world, and how events and the action API write them.
+"""Wikis, pages, revisions and editors of the simulated world, and what the action API says of a revision.
 
-Source: mediawiki/page/change 1.12, recentchange 1.0, revision/tags-change and visibility-change 1.0 of the Wikimedia
-Event Platform; MediaWiki 1.43, action=query&prop=revisions and meta=siteinfo, formatversion=2.
+Source: MediaWiki 1.43, action=query&prop=revisions, formatversion=2.
 """
 
 from __future__ import annotations
 
 import hashlib
-import html
-from collections.abc import Mapping
+from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
-from processors.digest import sha1_base36
+from processors.digest import base36
 from schemas.event import rfc3339
-from streams.prose import Language
+from streams.prose import Language, Text, joined
+from streams.wiki_names import Name
 
 # The characters that MediaWiki leaves as they are in a page's address.
 IN_ADDRESS = ";@$!*(),/~:"
 VISIBLE = {"text": True, "user": True, "comment": True}
-# The bits of a hiding in its log entry.
-BITS = {"text": 1, "comment": 2, "user": 4}
+# Revisions that a wiki knows of a page at least; more of the last ten minutes. That bounds the memory of a long run.
+KEPT_REVISIONS, KEPT_MS = 24, 600_000
+KEPT_RECENT_CHANGES = 2000
+WIKITEXT = ("wikitext", "text/x-wiki")
+ITEM = ("wikibase-item", "application/json")
 
 
-@dataclass(slots=True, kw_only=True)
+# These three have an identity: two pages of the same fields are two pages.
+@dataclass(slots=True, kw_only=True, eq=False)
 class Editor:
+    """user_id 0 = an IP address."""
+
     name: str
     user_id: int
     groups: tuple[str, ...]
-    registered_ms: int
+    registered: str
     edit_count: int
     is_bot: bool = False
     is_temp: bool = False
 
+    @property
+    def is_anonymous(self) -> bool:
+        return self.is_temp or not self.user_id
+
     def snapshot(self) -> dict[str, Any]:
         """As page_change writes a user at this moment."""
-        return {
+        doc: dict[str, Any] = {
             "user_text": self.name,
             "groups": list(self.groups),
             "is_bot": self.is_bot,
             "is_system": False,
             "is_temp": self.is_temp,
-            "user_id": self.user_id,
-            "registration_dt": seconds(self.registered_ms),
-            "edit_count": self.edit_count,
         }
+        if self.user_id:
+            doc["user_id"] = self.user_id
+            doc["registration_dt"] = self.registered
+            doc["edit_count"] = self.edit_count
+        return doc
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Wiki:
+    """editors: sysop, two rollbackers, two regulars, a newcomer, two bots. revisions: all that the API can answer."""
+
     name: str
     domain: str
     language: Language
     rev_id: int
     page_id: int
     has_patrol: bool
-    has_revert: bool
+    is_flagged: bool
+    has_risk: bool
+    bot_share: float
     rc_id: int = 1000
+    titles: int = 0
     pages: list[Page] = field(default_factory=list)
     editors: list[Editor] = field(default_factory=list)
+    revisions: dict[int, Revision] = field(default_factory=dict)
+    recent: deque[Recent] = field(default_factory=lambda: deque(maxlen=KEPT_RECENT_CHANGES))
+
+    @property
+    def model(self) -> tuple[str, str]:
+        return ITEM if self.name == "wikidatawiki" else WIKITEXT
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """A row of the recent changes. log: (type, action, parameters), None for an edit."""
+
+    rc_id: int
+    at_ms: int
+    title: str
+    namespace: int
+    comment: str
+    user: str
+    revision: Revision | None
+    log: tuple[str, str, Any] | None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Page:
-    """open: the revision whose undoing is still to come. titles have spaces here and underscores in events."""
+    """title: with its prefix; spaces here and underscores in events. open: the first revision of a row of vandalism, or
+    the edit that its author is about to take back, as long as its undoing is to come. is_redacted: the streams name
+    nobody who edits it."""
 
     wiki: Wiki
     page_id: int
     title: str
+    namespace: int = 0
     revisions: list[Revision] = field(default_factory=list)
+    revision_count: int = 0
     is_redirect: bool = False
     is_deleted: bool = False
+    is_redacted: bool = False
+    is_busy: bool = False
     open: Revision | None = None
     announced_ms: int = 0
 
@@ -91,247 +134,177 @@ class Page:
         return {
             "page_id": self.page_id,
             "page_title": self.key,
-            "namespace_id": 0,
-            "namespace_is_content": True,
+            "namespace_id": self.namespace,
+            "namespace_is_content": self.namespace == 0,
             "is_redirect": self.is_redirect,
         }
 
+    def remember(self, revision: Revision) -> None:
+        self.revisions.append(revision)
+        self.revision_count += 1
+        self.wiki.revisions[revision.rev_id] = revision
+        first_kept = self.revisions[min(KEPT_REVISIONS // 4, len(self.revisions) - 1)]
+        if len(self.revisions) > KEPT_REVISIONS and first_kept.at_ms < revision.at_ms - KEPT_MS:
+            for old in self.revisions[: KEPT_REVISIONS // 4]:
+                self.wiki.revisions.pop(old.rev_id, None)
+            del self.revisions[: KEPT_REVISIONS // 4]
+            # What only the forgotten ones held on to is freed.
+            self.revisions[0].parent = None
 
-@dataclass(slots=True, kw_only=True)
+
 class Revision:
-    """kind, how, undone_ms and undone_by are the truth about it."""
+    """One revision. Its hashes and size are made once; `doc` until its visibility changes."""
 
-    page: Page
-    rev_id: int
-    parent: Revision | None
-    at_ms: int
-    text: str
-    comment: str
-    editor: dict[str, Any]
-    kind: str
-    is_minor: bool = False
-    origin_rev_id: int = 0
-    revert: dict[str, Any] | None = None
-    tags: list[str] = field(default_factory=list)
-    visible: dict[str, bool] = field(default_factory=lambda: dict(VISIBLE))
-    how: str | None = None
-    undone_ms: int | None = None
-    undone_by: int | None = None
+    __slots__ = (
+        "_doc", "at_ms", "comment", "digest", "editor", "is_minor", "is_suppressed", "model", "origin_rev_id", "page",
+        "parent", "parent_id", "rev_id", "revert", "sha1", "size_bytes", "tags", "text", "user", "visible",
+    )  # fmt: skip
 
-    @property
-    def size_bytes(self) -> int:
-        return len(self.text.encode())
+    def __init__(
+        self,
+        page: Page,
+        rev_id: int,
+        parent: Revision | None,
+        at_ms: int,
+        text: Text,
+        comment: str,
+        editor: dict[str, Any],
+        *,
+        is_minor: bool = False,
+    ) -> None:
+        self.page = page
+        self.rev_id = rev_id
+        self.parent = parent
+        self.parent_id = 0 if parent is None else parent.rev_id
+        self.at_ms = at_ms
+        self.text = text
+        self.comment = comment
+        self.editor = editor
+        self.user: str = editor["user_text"]
+        self.is_minor = is_minor
+        self.is_suppressed = False
+        self.origin_rev_id = rev_id
+        self.revert: dict[str, Any] | None = None
+        self.tags: list[str] = []
+        self.visible = VISIBLE
+        self.model = page.wiki.model if page.namespace == 0 else WIKITEXT
+        self._doc: dict[str, Any] | None = None
+        data = joined(text).encode()
+        self.digest = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+        self.sha1 = base36(int(self.digest, 16))
+        self.size_bytes = len(data)
+
+    def forget_doc(self) -> None:
+        """Most revisions are never written again once the next one has come."""
+        self._doc = None
+
+    def hide(self, what: dict[str, bool]) -> None:
+        self.visible = self.visible | what
+        self._doc = None
 
     def doc(self) -> dict[str, Any]:
-        """`revision` of page_change."""
-        sha1, size = sha1_base36(self.text), self.size_bytes
-        doc: dict[str, Any] = {"rev_id": self.rev_id, "rev_dt": seconds(self.at_ms), "is_minor_edit": self.is_minor}
-        if self.parent is not None:
-            doc["rev_parent_id"] = self.parent.rev_id
-        doc |= {"rev_size": size}
-        if self.visible["text"]:
-            doc["rev_sha1"] = sha1
-        if self.visible["comment"]:
+        """`revision` of page_change. It is shared: whoever adds to it copies it first."""
+        if self._doc is None:
+            self._doc = self._written()
+        return self._doc
+
+    def _written(self) -> dict[str, Any]:
+        visible = self.visible
+        doc: dict[str, Any] = {
+            "rev_id": self.rev_id,
+            "rev_dt": seconds(self.at_ms),
+            "rev_parent_id": self.parent_id,
+            "is_minor_edit": self.is_minor,
+            "rev_size": self.size_bytes,
+        }
+        if visible["text"]:
+            doc["rev_sha1"] = self.sha1
+        if visible["comment"]:
             doc["comment"] = self.comment
-        if self.visible["user"]:
+        if visible["user"] and not self.page.is_redacted:
             doc["editor"] = self.editor
-        doc |= {f"is_{what}_visible": self.visible[name] for what, name in SHOWN.items()}
-        slot = {"slot_role": "main", "content_model": "wikitext", "content_format": "text/x-wiki"}
-        if self.visible["text"]:
-            slot["content_sha1"] = sha1
-        origin = self.origin_rev_id or self.rev_id
-        return doc | {"content_slots": {"main": {**slot, "content_size": size, "origin_rev_id": origin}}}
+        doc["is_content_visible"] = visible["text"]
+        doc["is_editor_visible"] = visible["user"]
+        doc["is_comment_visible"] = visible["comment"]
+        slot = {"slot_role": "main", "content_model": self.model[0], "content_format": self.model[1]}
+        if visible["text"]:
+            slot["content_sha1"] = self.sha1
+        doc["content_slots"] = {"main": {**slot, "content_size": self.size_bytes, "origin_rev_id": self.origin_rev_id}}
+        return doc
 
     def answer(self) -> dict[str, Any] | None:
         """What the action API says about it now; None is `badrevids`."""
         if self.page.is_deleted:
             return None
-        sha1 = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-        summed = {"sha1": sha1} if self.visible["text"] else {"sha1hidden": True}
-        main: dict[str, Any] = {"size": self.size_bytes, **summed, "contentmodel": "wikitext"}
-        if self.visible["text"]:
-            main |= {"contentformat": "text/x-wiki", "content": self.text}
+        visible = self.visible
+        summed: dict[str, Any] = {"sha1": self.digest} if visible["text"] else {"sha1hidden": True}
+        main: dict[str, Any] = {"size": self.size_bytes, **summed, "contentmodel": self.model[0]}
+        if visible["text"]:
+            main |= {"contentformat": self.model[1], "content": joined(self.text)}
         else:
             main["texthidden"] = True
-        user: dict[str, Any] = {"userhidden": True}
-        if self.visible["user"]:
-            temp = {"temp": True} if self.editor["is_temp"] else {}
-            user = {"user": self.editor["user_text"], **temp, "userid": self.editor["user_id"]}
         return {
             "pageid": self.page.page_id,
-            "ns": 0,
+            "ns": self.page.namespace,
             "title": self.page.title,
             "revision": {
                 "revid": self.rev_id,
-                "parentid": self.parent.rev_id if self.parent is not None else 0,
+                "parentid": self.parent_id,
                 "minor": self.is_minor,
-                **user,
+                **self.author(),
                 "timestamp": seconds(self.at_ms),
                 "size": self.size_bytes,
                 **summed,
                 "roles": ["main"],
                 "slots": {"main": main},
-                **({"comment": self.comment} if self.visible["comment"] else {"commenthidden": True}),
+                **({"comment": self.comment} if visible["comment"] else {"commenthidden": True}),
                 "tags": list(self.tags),
+                **({"suppressed": True} if self.is_suppressed else {}),
             },
         }
 
+    def author(self) -> dict[str, Any]:
+        if not self.visible["user"]:
+            return {"userhidden": True}
+        temp = {"temp": True} if self.editor["is_temp"] else {}
+        user_id = self.editor.get("user_id", 0)
+        return {"user": self.user, **temp, **({} if user_id else {"anon": True}), "userid": user_id}
 
-# `is_content_visible` and so on → the name of the same thing in visibility-change.
-SHOWN = {"content": "text", "editor": "user", "comment": "comment"}
+
+def made_wiki(name: Name, language: Language, rev_id: int, page_id: int) -> Wiki:
+    return Wiki(
+        name=name.wiki,
+        domain=name.domain,
+        language=language,
+        rev_id=rev_id,
+        page_id=page_id,
+        has_patrol=name.has_patrol,
+        is_flagged=name.is_flagged,
+        # The language-agnostic score is made for every Wikipedia and no other project.
+        has_risk=name.domain.endswith(".wikipedia.org"),
+        bot_share=name.bot_share,
+    )
 
 
 def seconds(at_ms: int) -> str:
     """`2026-01-05T12:00:00Z`, in whole seconds."""
-    return rfc3339(at_ms - at_ms % 1000).replace(".000Z", "Z")
+    return _second(at_ms // 1000) + "Z"
+
+
+def stamp(at_ms: int) -> str:
+    """`2026-01-05T12:00:00.123Z`: `rfc3339`, and quicker where many times are close to each other."""
+    return f"{_second(at_ms // 1000)}.{at_ms % 1000:03}Z"
+
+
+@lru_cache(maxsize=4096)
+def _second(at_s: int) -> str:
+    return rfc3339(at_s * 1000)[:19]
 
 
 def address(wiki: Wiki, title: str) -> str:
-    return f"https://{wiki.domain}/wiki/{quote(title.replace(' ', '_'), safe=IN_ADDRESS)}"
+    return _address(wiki.domain, title)
 
 
-def page_change(
-    kind: str, changelog: str, at_ms: int, revision: Revision, performer: Mapping[str, Any]
-) -> dict[str, Any]:
-    """An event without `meta`; what only some kinds have is added by who makes it."""
-    doc = revision.doc()
-    if revision.revert is not None and kind == "edit":
-        doc["revert"] = revision.revert
-    return {
-        "$schema": "/mediawiki/page/change/1.12.0",
-        "changelog_kind": changelog,
-        "page_change_kind": kind,
-        "dt": seconds(at_ms),
-        "wiki_id": revision.page.wiki.name,
-        "page": revision.page.doc(),
-        "performer": dict(performer),
-        "revision": doc,
-    }
-
-
-def _of_revision(stream: str, revision: Revision) -> dict[str, Any]:
-    page = revision.page
-    parent = {} if revision.parent is None else {"rev_parent_id": revision.parent.rev_id}
-    return {
-        "$schema": f"/mediawiki/revision/{stream}/1.0.0",
-        "database": page.wiki.name,
-        "page_id": page.page_id,
-        "page_title": page.key,
-        "page_namespace": 0,
-        "rev_id": revision.rev_id,
-        "rev_timestamp": seconds(revision.at_ms),
-        "rev_sha1": sha1_base36(revision.text),
-        "rev_minor_edit": revision.is_minor,
-        "rev_len": revision.size_bytes,
-        "rev_content_model": "wikitext",
-        "rev_content_format": "text/x-wiki",
-        "page_is_redirect": page.is_redirect,
-        **parent,
-    }
-
-
-def tags_change(revision: Revision, tags: list[str], before: list[str]) -> dict[str, Any]:
-    spoken = {"comment": revision.comment, "parsedcomment": html.escape(revision.comment)}
-    shown = spoken if revision.visible["comment"] else {}
-    doc = _of_revision("tags-change", revision) | shown
-    return doc | {"tags": list(tags), "prior_state": {"tags": list(before)}}
-
-
-def visibility_change(revision: Revision, before: Mapping[str, bool], performer: Mapping[str, Any]) -> dict[str, Any]:
-    who = {
-        "user_text": performer["user_text"],
-        "user_groups": performer["groups"],
-        "user_is_bot": performer["is_bot"],
-        "user_id": performer["user_id"],
-        "user_registration_dt": performer["registration_dt"],
-        "user_edit_count": performer["edit_count"],
-    }
-    doc = _of_revision("visibility-change", revision) | {"performer": who}
-    return doc | {"visibility": dict(revision.visible), "prior_state": {"visibility": dict(before)}}
-
-
-def recent_change(
-    wiki: Wiki, kind: str, at_ms: int, title: str, namespace: int, user: str, comment: str
-) -> dict[str, Any]:
-    """What every recentchange has; edits and log entries add their own."""
-    return {
-        "$schema": "/mediawiki/recentchange/1.0.0",
-        "type": kind,
-        "namespace": namespace,
-        "title": title,
-        "title_url": address(wiki, title),
-        "comment": comment,
-        "parsedcomment": html.escape(comment),
-        "timestamp": at_ms // 1000,
-        "user": user,
-        "bot": False,
-        "server_url": f"https://{wiki.domain}",
-        "server_name": wiki.domain,
-        "server_script_path": "/w",
-        "wiki": wiki.name,
-    }
-
-
-def recent_edit(revision: Revision, rc_id: int) -> dict[str, Any]:
-    page, parent = revision.page, revision.parent
-    user = revision.editor["user_text"]
-    kind = "edit" if parent is not None else "new"
-    doc = recent_change(page.wiki, kind, revision.at_ms, page.title, 0, user, revision.comment)
-    old = {} if parent is None else {"old": parent.size_bytes}
-    before = {} if parent is None else {"old": parent.rev_id}
-    from_to = f"oldid={revision.rev_id}" if parent is None else f"diff={revision.rev_id}&oldid={parent.rev_id}"
-    if page.wiki.has_patrol:
-        doc["patrolled"] = "autoreviewer" in revision.editor["groups"]
-    return doc | {
-        "id": rc_id,
-        "bot": revision.editor["is_bot"],
-        "minor": revision.is_minor,
-        "notify_url": f"https://{page.wiki.domain}/w/index.php?{from_to}&rcid={rc_id}",
-        "length": {**old, "new": revision.size_bytes},
-        "revision": {**before, "new": revision.rev_id},
-    }
-
-
-def canary(stream: str, schema: str) -> dict[str, Any]:
-    """A sign of life without its `meta`: of no wiki, and nothing in it means anything."""
-    sha1 = sha1_base36("canary")
-    if stream == "mediawiki.page_change.v1":
-        page = {"page_id": 1, "page_title": "TestPage10", "namespace_id": 0, "is_redirect": False}
-        revision = {"rev_id": 2, "rev_parent_id": 1, "rev_dt": "2016-01-29T21:13:24Z", "rev_size": 2, "rev_sha1": sha1}
-        doc = {"changelog_kind": "update", "page_change_kind": "edit", "dt": "2016-01-29T21:13:24Z"}
-        return {"$schema": schema, **doc, "wiki_id": "canarywiki", "page": page, "revision": revision}
-    if stream == "mediawiki.recentchange":
-        doc = {"type": "edit", "title": "TestPage10", "user": "Canary User", "wiki": "canarywiki"}
-        return {"$schema": schema, **doc, "revision": {"old": 1, "new": 2}}
-    subject = {"database": "canarywiki", "page_id": 1, "page_title": "TestPage10", "rev_id": 2, "rev_sha1": sha1}
-    if stream == "mediawiki.revision-tags-change":
-        return {"$schema": schema, **subject, "tags": ["canary"], "prior_state": {"tags": []}}
-    hidden = VISIBLE | {"text": False}
-    return {"$schema": schema, **subject, "visibility": hidden, "prior_state": {"visibility": VISIBLE}}
-
-
-def siteinfo(wiki: Wiki) -> dict[str, Any]:
-    """The `query` object of `meta=siteinfo&siprop=general|namespaces|namespacealiases|rightsinfo`."""
-    english = {1: "Talk", 2: "User", 3: "User talk", 4: "Project", 6: "File", 10: "Template", 14: "Category"}
-    local = wiki.language.namespaces
-    spaces: dict[str, Any] = {"0": {"id": 0, "case": "first-letter", "name": "", "content": True}}
-    for number, name in english.items():
-        space = {"id": number, "case": "first-letter", "name": local[number], "canonical": name, "content": False}
-        spaces[str(number)] = space
-    licence = "https://creativecommons.org/licenses/by-sa/4.0/"
-    return {
-        "general": {
-            "sitename": "Wikipedia",
-            "generator": "MediaWiki 1.43.0",
-            "case": "first-letter",
-            "lang": wiki.language.code,
-            "server": f"https://{wiki.domain}",
-            "servername": wiki.domain,
-            "wikiid": wiki.name,
-            "articlepath": "/wiki/$1",
-            "scriptpath": "/w",
-        },
-        "namespaces": spaces,
-        "namespacealiases": [],
-        "rightsinfo": {"url": licence, "text": "Creative Commons Attribution-Share Alike 4.0"},
-    }
+@lru_cache(maxsize=8192)
+def _address(domain: str, title: str) -> str:
+    return f"https://{domain}/wiki/{quote(title.replace(' ', '_'), safe=IN_ADDRESS)}"

@@ -1,37 +1,47 @@
-"""A small world that is made up from a random state: three wikis, their edits, and what became of each of them.
+"""A simulated world that is made up from a random state, event by event: wikis, their edits, and what becomes of each.
 
-The demo and the bench play it on a `SimulatedSource`. The same arguments give the same bytes: nothing here looks at a
-clock. What the wikis' API answers changes with what has been played, as it does on the real ones.
+`sluice world`, the demo, the bench and the tests play it on a `SimulatedSource`. The same arguments give the same
+bytes: nothing here looks at a clock. It runs as far as it is asked to, and its wikis' APIs answer as of then.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
+from typing import Any, BinaryIO
 
-from schemas.event import READABLE
-from streams.eventstreams import DATACENTRES, SimulatedSource
-from streams.wiki_pages import Wiki, siteinfo
-from streams.world_maker import Announced, Answered, Entry, Maker, canary
-
-__all__ = ["BEGIN_MS", "CANARY_EVERY_MS", "Announced", "Answered", "Entry", "Truth", "World", "build_world", "play"]
+from streams.eventstreams import SimulatedSource
+from streams.ledger import Did, Ledger
+from streams.wiki_events import SCHEMAS, canary
+from streams.wiki_pages import Wiki
+from streams.wiki_recent import row
+from streams.wiki_siteinfo import siteinfo
+from streams.world_maker import Maker
+from streams.world_scene import Announced, Entry
 
 # 2026-01-05T12:00:00Z
 BEGIN_MS = 1_767_614_400_000
 CANARY_EVERY_MS = 500
-TOPICS = tuple(f"{datacentre}.{stream}" for stream in READABLE for datacentre in DATACENTRES)
+STREAMS = tuple(SCHEMAS)
+# Things that happen between two looks at the loop, when the world is late or goes as fast as it can.
+STEPS = 64
+# The loop cannot sleep for less.
+SHORTEST_WAIT_SECONDS = 0.001
+# A world that goes as fast as it can waits for readers that are further behind.
+AHEAD = 20_000
+UNDOING = {"undo", "repair", "delete"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Truth:
     """What one edit really was.
 
-    title: as it was then, in spaces. kind: good, vandalism, self_reverted, undo, repair, move or redirect.
-    how: rollback, undo, manual, repair or deletion: how it was undone, or for an undo or a repair how it undid; else
-    None. undone_after_ms and undone_by (a revision id): None where it was not undone; a deletion has no revision.
+    title: as it was then, in spaces. kind: what the ledger calls it: good, create, vandalism, self_reverted, undo,
+    repair, move, redirect, import or protect. how: of vandalism and of what was taken back, how it was undone
+    (rollback, undo, manual, bot, repair or deletion), of an undo or a repair, how it undid; else None. undone_after_ms
+    and undone_by (a revision id): None where it was not undone; a deletion has no revision.
     """
 
     wiki: str
@@ -44,62 +54,131 @@ class Truth:
 
 
 class World:
-    """Everything that happens, in the order of time, and the wikis as of the first `played` entries of it.
+    """The wikis as of `now_ms`, and what is to come.
 
-    edits: how many revisions page_change announces. end_ms: the last canary of the timeline, after its last event.
+    end_ms: nothing happens after it. keeps_truth: remember what each edit was, which a run of days has no room for.
     """
 
-    def __init__(self, wikis: list[Wiki], timeline: tuple[Entry, ...], truth: tuple[Truth, ...], begin_ms: int) -> None:
-        self.timeline = timeline
-        self.truth = truth
-        self.begin_ms = begin_ms
-        self.end_ms = timeline[-1].at_ms
-        self.played = 0
-        self._siteinfo = {wiki.domain: siteinfo(wiki) for wiki in wikis}
-        self._answers: dict[tuple[str, int], list[tuple[int, Mapping[str, Any] | None]]] = {}
-        for n, entry in enumerate(timeline):
-            if isinstance(entry, Answered):
-                self._answers.setdefault((entry.domain, entry.rev_id), []).append((n, entry.answer))
+    def __init__(self, maker: Maker, *, random_state: int, rate: float, keeps_truth: bool = True) -> None:
+        self._scene = maker.scene
+        self.random_state = random_state
+        self.rate = rate
+        self.begin_ms = maker.scene.begin_ms
+        self.end_ms = maker.end_ms
+        self.time_scale = maker.scene.time_scale
+        self._keeps_truth = keeps_truth
+        self._wikis: dict[str, Wiki] = {wiki.domain: wiki for wiki in maker.scene.wikis}
+        self._truth: dict[tuple[str, int], tuple[int, Truth]] = {}
 
     @property
-    def edits(self) -> int:
-        return len(self.truth)
+    def wikis(self) -> list[str]:
+        return [wiki.name for wiki in self._wikis.values()]
+
+    @property
+    def now_ms(self) -> int:
+        return self._scene.now
+
+    @property
+    def truth(self) -> tuple[Truth, ...]:
+        """Of every revision so far, in the order in which they were saved."""
+        return tuple(truth for _, truth in self._truth.values())
+
+    def next_ms(self) -> int | None:
+        """When the next thing happens; None = the world is at its end."""
+        at_ms = self._scene.next_ms()
+        return at_ms if at_ms is not None and at_ms <= self.end_ms else None
+
+    def step(self) -> list[Entry]:
+        """Let the next thing happen: what the streams say from now on, and what the ledger says of it."""
+        entries = self._scene.step()
+        if self._keeps_truth:
+            for entry in entries:
+                if isinstance(entry, Did):
+                    self._learn(entry)
+        return entries
+
+    def _learn(self, act: Did) -> None:
+        how = {"delete": "deletion", "repair": "repair"}.get(act.what, act.how and act.how.removeprefix("self "))
+        if act.what in UNDOING or act.what == "vandalism":
+            for rev_id in act.undoes:
+                at_ms, known = self._truth.get((act.wiki, rev_id), (0, None))
+                if known is not None and known.undone_after_ms is None:
+                    after_ms = act.at_ms - at_ms
+                    undone = replace(known, how=how, undone_after_ms=after_ms, undone_by=act.rev_id)
+                    self._truth[act.wiki, rev_id] = (at_ms, undone)
+        if act.rev_id is not None and (act.wiki, act.rev_id) not in self._truth:
+            made = Truth(
+                wiki=act.wiki,
+                rev_id=act.rev_id,
+                title=act.title,
+                kind=act.what,
+                how=how if act.what in UNDOING else None,
+                undone_after_ms=None,
+                undone_by=None,
+            )
+            self._truth[act.wiki, act.rev_id] = (act.at_ms, made)
+
+    def ledger(self, file: BinaryIO) -> Ledger:
+        """A ledger of this world, begun: it takes what will be offered and served. The caller closes the file."""
+        ledger = Ledger(file)
+        ledger.world(
+            random_state=self.random_state,
+            begin_ms=self.begin_ms,
+            end_ms=self.end_ms,
+            rate=self.rate,
+            time_scale=self.time_scale,
+            wikis=self.wikis,
+        )
+        return ledger
+
+    # What the APIs answer.
 
     def revision(self, domain: str, rev_id: int) -> Mapping[str, Any] | None:
-        answers = self._answers.get((domain, rev_id), ())
-        return next((answer for n, answer in reversed(answers) if n < self.played), None)
+        wiki = self._wikis.get(domain)
+        found = None if wiki is None else wiki.revisions.get(rev_id)
+        return None if found is None else found.answer()
 
-    def siteinfo(self, domain: str) -> Mapping[str, Any]:
-        return self._siteinfo[domain]
+    def siteinfo(self, domain: str) -> Mapping[str, Any] | None:
+        wiki = self._wikis.get(domain)
+        return None if wiki is None else siteinfo(wiki)
+
+    def recent(self, domain: str) -> Sequence[Mapping[str, Any]]:
+        wiki = self._wikis.get(domain)
+        rows = () if wiki is None else (row(recent) for recent in reversed(wiki.recent))
+        return [each for each in rows if each is not None]
 
 
-def build_world(random_state: int, *, seconds: float = 30, rate: float = 6, begin_ms: int = BEGIN_MS) -> World:
+def build_world(
+    random_state: int,
+    *,
+    seconds: float = 30,
+    rate: float = 6,
+    begin_ms: int = BEGIN_MS,
+    wikis: int = 3,
+    tail_seconds: float = 25,
+    time_scale: float = 120,
+    vandalism_percent: int = 18,
+    canary_every_ms: int = CANARY_EVERY_MS,
+    keeps_truth: bool = True,
+) -> World:
     """Make a world up.
 
-    seconds: of world time in which people edit; what is undone after them runs on, up to 25 s.
-    rate: edits a second, undoing included.
+    seconds: of world time in which people edit; what they set off runs on for tail_seconds. rate: page changes a
+    second, undoing included. time_scale: how many times quicker than on the real wikis everything else is: at 60 the
+    curve of undoing has seconds for minutes. vandalism_percent: of the edits; on the real wikis 6.
     """
-    random = Random(random_state)  # noqa: S311 - a made-up world needs repeatable numbers, not secret ones
-    maker = Maker(random, seconds=seconds, rate=rate, begin_ms=begin_ms)
-    maker.run()
-    entries = maker.entries()
-    last_ms = max(entries[-1].at_ms, begin_ms + round(seconds * 1000))
-    beats = range(begin_ms, last_ms + CANARY_EVERY_MS, CANARY_EVERY_MS)
-    entries += [canary(topic, at_ms) for at_ms in beats for topic in TOPICS]
-    timeline = tuple(sorted(entries, key=lambda entry: entry.at_ms))
-    truth = tuple(
-        Truth(
-            wiki=revision.page.wiki.name,
-            rev_id=revision.rev_id,
-            title=title,
-            kind=revision.kind,
-            how=revision.how,
-            undone_after_ms=None if revision.undone_ms is None else revision.undone_ms - revision.at_ms,
-            undone_by=revision.undone_by,
-        )
-        for revision, title in maker.saved
+    maker = Maker(
+        Random(random_state),  # noqa: S311 - a made-up world needs repeatable numbers, not secret ones
+        wikis=wikis,
+        seconds=seconds,
+        tail_seconds=tail_seconds,
+        rate=rate,
+        begin_ms=begin_ms,
+        time_scale=time_scale,
+        vandalism_percent=vandalism_percent,
+        canary_every_ms=canary_every_ms,
     )
-    return World(maker.wikis, timeline, truth, begin_ms)
+    return World(maker, random_state=random_state, rate=rate, keeps_truth=keeps_truth)
 
 
 async def play(world: World, source: SimulatedSource, *, speed: float = 1.0, after_seconds: float = 20) -> None:
@@ -109,19 +188,29 @@ async def play(world: World, source: SimulatedSource, *, speed: float = 1.0, aft
     the world's end. after_seconds: of world time.
     """
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    began, ledger, steps = loop.time(), source.ledger, 0
+    source.speed = source.api.speed = speed
 
     async def due(at_ms: int) -> None:
-        after = (at_ms - world.begin_ms) / 1000 / speed if speed else 0.0
-        await asyncio.sleep(max(0.0, began + after - loop.time()) if speed else 0)
+        wait = began + (at_ms - world.begin_ms) / 1000 / speed - loop.time() if speed else 0.0
+        if wait > SHORTEST_WAIT_SECONDS:
+            await asyncio.sleep(wait)
+        elif steps % STEPS == 0:
+            await asyncio.sleep(0)
+            await source.until_behind(AHEAD)
+        source.now_ms = at_ms
 
-    for n, entry in enumerate(world.timeline):
-        await due(entry.at_ms)
-        world.played = n + 1
-        if isinstance(entry, Announced):
-            await source.append(entry.topic, entry.event)
+    while (at_ms := world.next_ms()) is not None:
+        await due(at_ms)
+        steps += 1
+        for entry in world.step():
+            if isinstance(entry, Announced):
+                await source.append(entry.topic, entry.event)
+            elif ledger is not None:
+                ledger.did(entry)
     last_ms = world.end_ms + round(after_seconds * 1000)
     for at_ms in range(world.end_ms + CANARY_EVERY_MS, last_ms + 1, CANARY_EVERY_MS):
         await due(at_ms)
-        for topic in TOPICS:
-            await source.append(topic, canary(topic, at_ms).event)
+        steps += 1
+        for topic in source.topics:
+            await source.append(topic, canary(topic, at_ms))

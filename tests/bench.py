@@ -43,6 +43,7 @@ from streams.run import run_steps
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics, limits
 from streams.world import build_world, play
+from streams.world_command import collect_rarely
 
 EPOCH = 1_800_000_000_000
 HOLDS = (0, 300, 3600)
@@ -54,6 +55,7 @@ def main() -> int:
     parse()
     observe()
     pending()
+    simulate()
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder), cache=cache_folder(os.environ)) as broker:
         settings = Settings(kafka=broker.bootstrap, partitions=3, assign="all", metrics_port=0)
         asyncio.run(exactly_once(settings.with_(topic_prefix="bench_loop")))
@@ -254,6 +256,28 @@ def pending(count: int = 100_000) -> None:
     row(f"pending edit, {count:,} pages", held / count, 960, "B", "dict and heap: 960 B (measured elsewhere)")
     print(f"{'  on disk; resident for it':<34}{size / count:>8,.0f} B  {grown / count:>8,.0f} B")
     print(f"{'  written':<34}{count / took:>8,.0f} /s")
+
+
+def simulate(changes: int = 20_000) -> None:
+    """The simulated wikis with their ledger, against writing that many events of theirs and nothing else."""
+    collect_rarely()
+    made = build_world(
+        1, seconds=changes / 20, rate=20, wikis=300, tail_seconds=0, time_scale=1, vandalism_percent=6,
+        canary_every_ms=900_000, keeps_truth=False,
+    )  # fmt: skip
+    with open(os.devnull, "wb") as file:
+        source = SimulatedSource(made, ledger=made.ledger(file))
+        began = time.process_time()
+        asyncio.run(play(made, source, speed=0, after_seconds=0))
+        ours = time.process_time() - began
+        events = [orjson.loads(message.data) for message in source.messages]
+        announced = sum(PAGE_CHANGE in message.topic for message in source.messages)
+        began = time.process_time()
+        file.writelines(orjson.dumps(event) for event in events)
+        theirs = time.process_time() - began
+    row(
+        f"world, {announced:,} changes of 300 wikis", announced / ours, announced / theirs, "/s", "orjson of its events"
+    )
 
 
 class Copy:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,22 @@ from streams.kafka import Out, close_producer, producer, read_partition, send
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics, limits
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs in the background so; what tests start, and interrupt, would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 MakeSettings = Callable[..., Awaitable[Settings]]
+
+
+# Files whose tests share what one of them has made: they stay in one process.
+TOGETHER = {"test_kill_line.py": "test_recording_line.py"}
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests run in one of the processes, in their order."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(TOGETHER.get(item.path.name, item.path.name)))
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -141,52 +135,3 @@ async def outcome(settings: Settings) -> Outcome:
         partitions = range(row.partitions)
         records[row.name] = [await read_partition(settings, row.name, partition) for partition in partitions]
     return Outcome(settings, records)
-
-
-def env_of(settings: Settings) -> dict[str, str]:
-    """The environment of a process with these settings."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
-    return kept | {name: value for name, value, _ in settings.described()}
-
-
-class Processes:
-    """Each step as a process of its own, as it is run in production."""
-
-    def __init__(self, settings: Settings, folder: Path) -> None:
-        self._settings = settings
-        self._folder = folder
-        self.running: dict[Step, subprocess.Popen[bytes]] = {}
-
-    def start(self, step: Step) -> None:
-        command = [sys.executable, "-m", "streams.cli", step]
-        with (self._folder / f"{step}.log").open("ab") as log:
-            self.running[step] = subprocess.Popen(
-                command, env=env_of(self._settings), stdout=log, stderr=log, start_new_session=True
-            )
-
-    def kill(self, step: Step) -> None:
-        """As the kernel does it when memory ends: no warning, no last word."""
-        process = self.running.pop(step)
-        process.kill()
-        process.wait()
-
-    def stop(self, step: Step, number: signal.Signals = signal.SIGTERM, timeout_seconds: float = 30) -> int:
-        process = self.running.pop(step)
-        process.send_signal(number)
-        return process.wait(timeout_seconds)
-
-    def log(self, step: Step) -> str:
-        return (self._folder / f"{step}.log").read_text("utf-8", "replace")
-
-
-@contextlib.contextmanager
-def processes(settings: Settings, folder: Path) -> Iterator[Processes]:
-    """All five steps; whatever still runs at the end is killed."""
-    made = Processes(settings, folder)
-    try:
-        for step in Step:
-            made.start(step)
-        yield made
-    finally:
-        for step in list(made.running):
-            made.kill(step)

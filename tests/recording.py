@@ -18,8 +18,9 @@ from typing import Any
 
 import orjson
 
-from schemas.event import milliseconds, rfc3339
+from schemas.event import READABLE, milliseconds, rfc3339
 from streams.eventstreams import SimulatedSource
+from streams.wiki_events import DATACENTRES
 
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "recording"
 WIKIS = {"en.wikipedia.org": "enwiki", "de.wikipedia.org": "dewiki"}
@@ -110,6 +111,12 @@ class Answers:
                 found = answer
         return found
 
+    def all(self) -> Iterator[tuple[str, int, dict[str, Any] | None]]:
+        """(domain, revision, answer) of every answer at any time."""
+        for (domain, rev_id), history in self._known.items():
+            for _, answer in history:
+                yield domain, rev_id, answer
+
     def siteinfo(self, domain: str) -> Mapping[str, Any]:
         return dict(json.loads((FOLDER / "api" / WIKIS[domain] / "siteinfo.json").read_text("utf-8"))["query"])
 
@@ -137,7 +144,7 @@ class Playing:
 
     def __init__(self, *, speed: float = 0, frozen: bool = False, port: int = 0) -> None:
         self.answers = Answers(frozen=frozen)
-        self.source = SimulatedSource(self.answers)
+        self.source = SimulatedSource(self.answers, streams=READABLE)
         self._speed = speed
         self._port = port
 
@@ -184,6 +191,22 @@ def canary(topic: str, at_ms: int) -> dict[str, Any]:
     event = _canaries()[topic.partition(".")[2]]
     name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{topic} {at_ms}"))
     return event | {"meta": event["meta"] | {"id": name, "dt": rfc3339(at_ms)}}
+
+
+def canaries_after(after_seconds: float = 600) -> list[Recorded]:
+    """What `Playing.play` serves after the recording, as it is served."""
+    last = messages()[-1]
+    topics = [f"{datacentre}.{stream}" for stream in READABLE for datacentre in DATACENTRES]
+    offsets = {message.topic: message.offset + 1 for message in messages()}
+    made = []
+    for n in range(1, round(after_seconds * 1000 / CANARY_EVERY_MS) + 1):
+        at_ms = last.at_ms + n * CANARY_EVERY_MS
+        for topic in topics:
+            event = canary(topic, at_ms)
+            offset, offsets[topic] = offsets.get(topic, 0), offsets.get(topic, 0) + 1
+            event |= {"meta": event["meta"] | {"topic": topic, "partition": 0, "offset": offset}}
+            made.append(Recorded(topic, offset, at_ms, 0.0, orjson.dumps(event)))
+    return made
 
 
 def first_ms() -> int:

@@ -78,16 +78,23 @@ def real() -> dict[str, bytes]:
     return {jar.artifact: (folder / jar.file_name).read_bytes() for jar in (SMALLEST, LARGEST)}
 
 
-def in_process(code: str, *arguments: object, prefix: tuple[str, ...] = (), **env: str) -> subprocess.Popen[str]:
-    """Run `code` in a Python of its own, with pipes."""
-    return subprocess.Popen(
+@contextmanager
+def in_process(
+    code: str, *arguments: object, prefix: tuple[str, ...] = (), **env: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run `code` in a Python of its own, with pipes; it is killed where the block ends before it does."""
+    with subprocess.Popen(
         [*prefix, sys.executable, "-c", code, *map(str, arguments)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_until_gone(pid: int) -> None:

@@ -1,8 +1,10 @@
-"""kill -9 of each step in the middle of the recording: nothing is lost or doubled, and the view is the same."""
+"""kill -9 of each step at each of its failpoints, while the recording plays: the same view, nothing lost or doubled."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -14,15 +16,26 @@ from test_recording_line import ran as undisturbed  # noqa: F401 - a fixture
 
 from schemas.reasons import Step
 from streams import cluster
-from streams.kafka import read_partition
 from streams.settings import Settings
-from streams.topics import Topics
+from streams.step_processes import StepProcesses
 
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.chaos,
     pytest.mark.skipif(not recording.present(), reason=recording.ABSENT),
 ]
+
+STREAMS = Path(__file__).parents[1] / "streams"
+FAILPOINT = re.compile(r'failpoint\("([a-z_.]+)"\)')
+LOOP = ("loop.fenced:2", "loop.worked:10", "loop.sent:10", "loop.offsets_sent:10", "loop.committed:10")
+# Where each step kills itself, one place after another: name and pass.
+KILLS = {
+    Step.SOURCE: ("source.fenced:1", "source.read:15", "source.sent:15", "source.committed:15"),
+    Step.FETCH: ("fetch.answered:3", "outbox.sent:3", "low_water.committed:2"),
+    Step.ENRICH: ("enrich.parsed:5", "enrich.sent:5"),
+    Step.GATE: LOOP,
+    Step.PUBLISH: LOOP,
+}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +44,7 @@ def killed(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
 
 
 async def run_and_kill(kafka: str, folder: Path) -> Outcome:
-    """Each step dies once while the recording plays, at another point of it, and is started again."""
+    """Each step dies at each of its failpoints while the recording plays, and is started again."""
     async with recording.Playing(speed=40) as playing:
         settings = Settings(
             kafka=kafka,
@@ -45,35 +58,35 @@ async def run_and_kill(kafka: str, folder: Path) -> Outcome:
             **line.HASTE,
         )
         await cluster.create(settings)
-        with line.processes(settings, folder) as steps:
+        steps = StepProcesses(settings, folder)
+        try:
             play = asyncio.create_task(playing.play())
-            for step, watched, records in (
-                (Step.SOURCE, Topics(settings).source, 300),
-                (Step.GATE, Topics(settings).decisions, 400),
-                (Step.FETCH, Topics(settings).content, 500),
-                (Step.PUBLISH, Topics(settings).edits("live"), 500),
-                (Step.ENRICH, Topics(settings).enriched, 700),
-                (Step.SOURCE, Topics(settings).source, 2000),
-                (Step.GATE, Topics(settings).decisions, 1500),
-            ):
-                await holds(settings, watched, records)
-                steps.kill(step)
-                steps.start(step)
+            await asyncio.gather(*(die_and_live(steps, step) for step in Step))
             await play
             await line.settled(settings, recording.messages()[-1].at_ms + 400_000)
-            codes = {step: steps.stop(step) for step in Step}
+            codes = await asyncio.to_thread(steps.stop)
             assert codes == dict.fromkeys(Step, 0), {step: steps.log(step)[-2000:] for step in Step}
+        finally:
+            steps.end()
         return await line.outcome(settings)
 
 
-async def holds(settings: Settings, topic: str, records: int) -> None:
-    """Return when `topic` has that many records."""
-    async with asyncio.timeout(line.PATIENCE_SECONDS):
-        while True:
-            counts = [len(await read_partition(settings, topic, n)) for n in range(settings.partitions)]
-            if sum(counts) >= records:
-                return
-            await asyncio.sleep(0.1)
+async def die_and_live(steps: StepProcesses, step: Step) -> None:
+    """Start a step again and again, to die at one failpoint each time; then once more, to live."""
+    for failpoint in KILLS[step]:
+        steps.start(step, failpoint=failpoint)
+        async with asyncio.timeout(line.PATIENCE_SECONDS):
+            while steps.running[step].exit_code is None:  # noqa: ASYNC110 - nothing tells us
+                await asyncio.sleep(0.2)
+        code = steps.running[step].wait()
+        assert code == -signal.SIGKILL, f"{step} at {failpoint}: {code}\n{steps.log(step)[-2000:]}"
+    steps.start(step)
+
+
+def test_each_failpoint_in_the_code_has_its_kill():
+    written = [name for path in STREAMS.glob("*.py") for name in FAILPOINT.findall(path.read_text("utf-8"))]
+    assert len(set(written)) == len(written)
+    assert set(written) == {kill.partition(":")[0] for kills in KILLS.values() for kill in kills}
 
 
 def test_every_message_is_in_the_log_as_often_as_without_a_kill(undisturbed, killed):  # noqa: F811

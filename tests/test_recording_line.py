@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections import Counter
 from pathlib import Path
@@ -12,22 +13,26 @@ import line
 import orjson
 import pytest
 import recording
-import verdicts
+from aiokafka.partitioner import murmur2
 from line import HOLDS, Outcome
+from memory_line import objections
 
 from processors.digest import sha1_base36
+from processors.oracle import score
+from processors.oracle_facts import Line, Record
+from processors.oracle_ledger import read_ledger
 from schemas.content import decode_content
 from schemas.decision import encode_decision
 from schemas.reasons import Answer, Step
 from streams import cluster
 from streams.capture import capture, read_capture, replay
+from streams.ledger import Ledger
 from streams.run import run_steps
 from streams.settings import Settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.skipif(not recording.present(), reason=recording.ABSENT)]
 
 SCHEMAS = Path(__file__).parents[1] / "schemas"
-GRACE_MS = 60_000
 
 
 @pytest.fixture(scope="module")
@@ -68,16 +73,11 @@ def test_every_message_but_the_canaries_is_kept_byte_for_byte_once_or_once_per_p
     assert not kept
 
 
-def test_every_edit_ends_as_follows_from_the_signals_in_the_stream_under_every_window(ran):
-    expected = {}
-    for partition in range(ran.settings.partitions):
-        edits, ticks = verdicts.edits_of(ran.log(partition))
-        for edit in edits:
-            for policy, hold in HOLDS.items():
-                end = verdicts.verdict(edit, ticks, hold * 1000, GRACE_MS)
-                expected[policy, edit.wiki, edit.rev, edit.epoch] = end
-    assert ran.ends() == expected
-    assert set(expected.values()) == {"released", "withheld", "superseded", "retracted"}
+def test_the_oracle_that_decides_every_edit_anew_from_what_was_served_has_nothing_to_object_to(ran):
+    found = score(read_ledger(io.BytesIO(recorded_ledger())), as_line(ran), murmur2=murmur2)
+    assert objections(found) == []
+    assert found.unfinished == ()
+    assert set(ran.ends().values()) == {"released", "withheld", "superseded", "retracted"}
 
 
 def test_vandalism_that_a_signal_names_never_stays_released_and_what_none_names_is_listed(ran):
@@ -169,7 +169,9 @@ def test_every_partner_record_keeps_its_schema_and_carries_licence_and_attributi
                     assert doc["rights"]["attribution_url"].startswith(f"https://{doc['meta']['domain']}/")
     for record in ran.all(ran.topics.enriched):
         validators["enriched"].validate(orjson.loads(record.value))
-    assert min(checked["edit"], checked["retraction"]) > 300
+    # A retraction that overtakes its release's content sends neither: how many do depends on the machine.
+    assert checked["edit"] > 3000
+    assert checked["retraction"] > 0
 
 
 def test_nothing_was_set_aside(ran):
@@ -185,3 +187,47 @@ def test_a_replay_of_the_captured_log_gives_the_very_decisions_of_the_line(ran, 
         made.setdefault(record.partition, []).extend(encode_decision(d) for g in groups for d in g.decisions)
     for partition in range(ran.settings.partitions):
         assert made[partition] == [encode_decision(decision) for decision in ran.decisions(partition)]
+
+
+def recorded_ledger() -> bytes:
+    """The recording as a simulated wiki would tell it: what was offered, and every answer that there was to give."""
+    file = io.BytesIO()
+    ledger = Ledger(file)
+    begin_ms = recording.first_ms()
+    ledger.world(random_state=0, begin_ms=begin_ms, end_ms=begin_ms, rate=2, time_scale=1, wikis=["enwiki", "dewiki"])
+    for message in [*recording.messages(), *recording.canaries_after()]:
+        ledger.offered(message.at_ms, message.topic, message.offset, message.data)
+    for domain, rev_id, answer in recording.Answers().all():
+        text = None if answer is None else answer["revision"]["slots"]["main"].get("content")
+        said = "missing" if answer is None else "hidden" if text is None else "text"
+        ledger.served(begin_ms, domain, rev_id, said, text, "wikitext")
+    return file.getvalue()
+
+
+def as_line(ran: Outcome) -> Line:
+    topics = ran.topics
+
+    def records(topic: str) -> list[Record]:
+        return [
+            Record(
+                topic=r.topic,
+                partition=r.partition,
+                offset=r.offset,
+                key=r.key,
+                value=r.value,
+                headers=dict(r.headers),
+                at_ms=r.timestamp,
+            )
+            for r in ran.all(topic)
+        ]
+
+    return Line(
+        partitions=ran.settings.partitions,
+        source=records(topics.source),
+        content=records(topics.content),
+        enriched=records(topics.enriched),
+        decisions=records(topics.decisions),
+        deadletter=records(topics.deadletter),
+        edits={policy: records(topics.edits(policy)) for policy in topics.policies},
+        pages={policy: records(topics.pages(policy)) for policy in topics.policies},
+    )

@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import line
 import pytest
 from conftest import read_all
 
 from schemas.reasons import Step
 from streams.eventstreams import SimulatedSource
 from streams.settings import InvalidSetting, Settings
+from streams.step_processes import StepProcesses, env_of
 from streams.topics import Topics
 
 SLUICE = [sys.executable, "-m", "streams.cli"]
@@ -47,7 +47,7 @@ async def test_a_signal_ends_the_whole_line_and_its_broker_with_code_0_and_leave
     source = SimulatedSource(NoWikis())
     await source.start()
     settings = Settings(source=source.url, content=source.content, state=str(tmp_path), metrics_port=0, partitions=3)
-    env = line.env_of(settings)
+    env = env_of(settings)
     del env["SLUICE_KAFKA"]
     process = await asyncio.create_subprocess_exec(*SLUICE, "run", env=env, stderr=asyncio.subprocess.PIPE)
     try:
@@ -83,23 +83,22 @@ async def test_each_step_alone_ends_with_code_0_on_sigterm(make_settings, tmp_pa
     source = SimulatedSource(NoWikis())
     await source.start()
     settings = await make_settings(source=source.url, content=source.content)
-    steps = line.Processes(settings, tmp_path)
+    steps = StepProcesses(settings, tmp_path)
     steps.start(step)
     try:
         async with asyncio.timeout(60):
             while not catches(steps.running[step].pid, signal.SIGTERM):  # noqa: ASYNC110 - nothing tells us
                 await asyncio.sleep(0.1)
-        assert await asyncio.to_thread(steps.stop, step) == 0, steps.log(step)
+        assert await asyncio.to_thread(steps.stop) == {step: 0}, steps.log(step)
     finally:
-        for left in list(steps.running):
-            steps.kill(left)
+        steps.end()
         await source.stop()
 
 
 @pytest.mark.kafka
 async def test_a_step_refuses_a_layout_that_differs_and_says_how_to_repair_it(make_settings):
     settings = await make_settings(topics=False)
-    done = await asyncio.to_thread(sluice, "gate", **line.env_of(settings))
+    done = await asyncio.to_thread(sluice, "gate", **env_of(settings))
     assert done.returncode == 2
     assert Topics(settings).source in done.stderr
     assert "sluice topics create" in done.stderr
@@ -108,7 +107,7 @@ async def test_a_step_refuses_a_layout_that_differs_and_says_how_to_repair_it(ma
 @pytest.mark.kafka
 async def test_topics_are_made_once_and_then_as_they_should_be(make_settings):
     settings = await make_settings(topics=False)
-    env = line.env_of(settings)
+    env = env_of(settings)
     first, again, check = [
         await asyncio.to_thread(sluice, "topics", action, **env) for action in ("create", "create", "check")
     ]

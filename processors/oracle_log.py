@@ -1,0 +1,233 @@
+"""`sluice.source.v1` held against the ledger: what is in it, in which order, and what its ticks claim."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from processors.oracle_facts import Check, Disagreement, Finding, Line, PageKey, Record
+from processors.oracle_ledger import Ledger, Offered
+from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, Canary, RecentChange
+from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, InvalidRecord, Policies, Tick, decode_policies, decode_tick
+
+# What every hold > 0 must have heard before it lets an edit out.
+NEEDED = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE)
+
+Partitioner = Callable[[bytes], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A tick, and where it lies. heard_ms: the watermark it raises time to, -1 = none."""
+
+    record: Record
+    tick: Tick
+    heard_ms: int
+
+
+class Partition:
+    """One partition of the log, indexed. Places are offsets.
+
+    events: (place, event of the ledger), each id once. ticks: in order. rules: (place, policies in force from there).
+    """
+
+    def __init__(self, records: Sequence[Record], ledger: Ledger) -> None:
+        self.records = records
+        self.events: list[tuple[int, Offered]] = []
+        self.ticks: list[Placed] = []
+        self.rules: list[tuple[int, Policies]] = []
+        self.unread: list[Record] = []
+        seen: set[str] = set()
+        heard = -1
+        for record in records:
+            kind = record.headers.get("kind")
+            try:
+                if kind == KIND_TICK:
+                    tick = decode_tick(record.value or b"")
+                    heard = max(heard, min(tick.heard_ms.get(stream, -1) for stream in NEEDED))
+                    self.ticks.append(Placed(record, tick, heard))
+                elif kind == KIND_CONTROL:
+                    self.rules.append((record.offset, decode_policies(record.value or b"")))
+            except InvalidRecord:
+                self.unread.append(record)
+            if kind == KIND_EVENT:
+                event_id = id_in_key(record.key)
+                known = ledger.by_id.get(event_id)
+                if known is not None and event_id not in seen:
+                    seen.add(event_id)
+                    self.events.append((record.offset, known))
+        self._tick_places = [placed.record.offset for placed in self.ticks]
+        self._heard = [placed.heard_ms for placed in self.ticks]
+
+    def policies_at(self, place: int) -> Policies | None:
+        """Those in force when the record at `place` is read."""
+        before = [policies for at, policies in self.rules if at <= place]
+        return before[-1] if before else None
+
+    def fires_at(self, place: int, fire_ms: int) -> int | None:
+        """The place of the first tick after `place` that has heard everything up to `fire_ms`."""
+        at = max(bisect_right(self._tick_places, place), bisect_left(self._heard, fire_ms))
+        return self._tick_places[at] if at < len(self._tick_places) else None
+
+    def heard_before(self, place: int) -> int:
+        """The watermark that the last tick before `place` left."""
+        at = bisect_left(self._tick_places, place)
+        return self._heard[at - 1] if at else -1
+
+
+def id_in_key(key: bytes) -> str:
+    """The event id in `wiki:page:rev:event id`."""
+    parts = key.split(b":", 3)
+    return parts[3].decode("utf-8", "replace") if len(parts) == 4 else ""
+
+
+def partitions_of(line: Line, ledger: Ledger) -> list[Partition]:
+    return [
+        Partition([record for record in line.source if record.partition == number], ledger)
+        for number in range(line.partitions)
+    ]
+
+
+def read_up_to(partitions: Sequence[Partition]) -> Mapping[str, int]:
+    """Per upstream topic, the first offset that not every partition's ticks claim to be in the log."""
+    claimed: list[dict[str, int]] = []
+    for partition in partitions:
+        ends: dict[str, int] = {}
+        for placed in partition.ticks:
+            for position in placed.tick.cursor:
+                ends[position.topic] = max(ends.get(position.topic, 0), position.next_offset)
+        claimed.append(ends)
+    return {topic: min(ends.get(topic, 0) for ends in claimed) for topic in {t for ends in claimed for t in ends}}
+
+
+def page_of(offered: Offered) -> PageKey | None:
+    event = offered.event
+    return None if event is None or isinstance(event, RecentChange | Canary) else (event.wiki, event.page_id)
+
+
+def rev_of(offered: Offered) -> int | None:
+    return None if offered.event is None or isinstance(offered.event, Canary) else offered.event.rev_id
+
+
+def homes(offered: Offered, partitions: int, murmur2: Partitioner) -> tuple[int, ...] | None:
+    """Where an event belongs: its page's partition, all for a log action; None: one, whichever."""
+    event = offered.event
+    page = page_of(offered)
+    if page is not None:
+        return ((murmur2(f"{page[0]}:{page[1]}".encode()) & 0x7FFFFFFF) % partitions,)
+    return tuple(range(partitions)) if isinstance(event, RecentChange) and event.is_log else None
+
+
+def check_source_complete(ledger: Ledger, line: Line, parts: Sequence[Partition], murmur2: Partitioner) -> Finding:
+    """C1, first half: every event that the cursor has passed is in the log where it belongs, or a dead letter."""
+    places: dict[str, list[int]] = {}
+    for record in line.source:
+        if record.headers.get("kind") == KIND_EVENT:
+            places.setdefault(id_in_key(record.key), []).append(record.partition)
+    passed = read_up_to(parts)
+    wrong = []
+    for offered in ledger.kept:
+        there = sorted(set(places.get(offered.event_id, ())))
+        home = homes(offered, line.partitions, murmur2)
+        good = len(there) == 1 if home is None else there == list(home)
+        astray = len(there) > 1 if home is None else not set(there) <= set(home)
+        if not good and (astray or offered.offset < passed.get(offered.topic, 0)):
+            wrong.append(_not_at_home(offered, there, home))
+    letters = {record.value for record in line.deadletter}
+    for offered in ledger.unreadable:
+        kept = offered.raw in letters if offered.raw is not None else _has_letter(letters, offered)
+        if not kept and offered.offset < passed.get(offered.topic, 0):
+            wrong.append(
+                Disagreement(
+                    check=Check.COMPLETE,
+                    what=f"a message that nobody can read is gone: {offered.topic} offset {offered.offset}",
+                    expected="a dead letter with its bytes",
+                    came="none",
+                )
+            )
+    return Finding(
+        check=Check.COMPLETE, looked_at=len(ledger.kept) + len(ledger.unreadable), disagreements=tuple(wrong)
+    )
+
+
+def _has_letter(letters: set[bytes | None], offered: Offered) -> bool:
+    def same(letter: bytes | None) -> bool:
+        try:
+            return bool(orjson.loads(letter or b"") == offered.doc)
+        except orjson.JSONDecodeError:
+            return False
+
+    return any(same(letter) for letter in letters)
+
+
+def _not_at_home(offered: Offered, there: list[int], home: tuple[int, ...] | None) -> Disagreement:
+    lost = not there
+    return Disagreement(
+        check=Check.COMPLETE,
+        what=f"event {offered.event_id} ({offered.topic} offset {offered.offset}) is "
+        + ("lost: a tick's cursor has passed it" if lost else "not where it belongs"),
+        expected=f"in the log on partition {'any one' if home is None else ', '.join(map(str, home))}",
+        came="nowhere" if lost else f"on partition {', '.join(map(str, there))}",
+        page=page_of(offered),
+        rev_id=rev_of(offered),
+    )
+
+
+def check_source_once(ledger: Ledger, line: Line) -> Finding:
+    """C2 on the log: an event id once per partition."""
+    counts = Counter(
+        (record.partition, id_in_key(record.key)) for record in line.source if record.headers.get("kind") == KIND_EVENT
+    )
+    wrong = []
+    for (partition, event_id), times in counts.items():
+        if times > 1:
+            known = ledger.by_id.get(event_id)
+            records = [r for r in line.source if r.partition == partition and id_in_key(r.key) == event_id]
+            wrong.append(
+                Disagreement(
+                    check=Check.DUPLICATES,
+                    what=f"event {event_id} is {times} times on partition {partition} of the log",
+                    expected="once",
+                    came=" and ".join(record.place for record in records[:3]),
+                    place=records[1].place,
+                    page=None if known is None else page_of(known),
+                    rev_id=None if known is None else rev_of(known),
+                )
+            )
+    return Finding(check=Check.DUPLICATES, looked_at=len(counts), disagreements=tuple(wrong))
+
+
+def check_source_order(parts: Sequence[Partition]) -> Finding:
+    """C3 on the log: per page and upstream topic in the order offered; ticks count up by one, alike everywhere."""
+    wrong: list[Disagreement] = []
+    looked_at = 0
+    for partition in parts:
+        last: dict[tuple[PageKey, str], tuple[int, Offered]] = {}
+        for place, offered in partition.events:
+            page = page_of(offered)
+            if page is None:
+                continue
+            looked_at += 1
+            before = last.get((page, offered.topic))
+            if before is not None and before[1].number > offered.number:
+                wrong.append(
+                    Disagreement(
+                        check=Check.ORDER,
+                        what=f"two events of page {page[0]}:{page[1]} lie in the log in the wrong order",
+                        expected=f"{offered.topic} offset {offered.offset} before offset {before[1].offset}",
+                        came=f"at {place}, behind the other at {before[0]}",
+                        place=place_of(partition, place),
+                        page=page,
+                        rev_id=rev_of(offered),
+                    )
+                )
+            last[page, offered.topic] = (place, offered)
+    return Finding(check=Check.ORDER, looked_at=looked_at, disagreements=tuple(wrong))
+
+
+def place_of(partition: Partition, place: int) -> str:
+    return next((record.place for record in partition.records if record.offset == place), str(place))

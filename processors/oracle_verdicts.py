@@ -1,0 +1,179 @@
+"""What every edit must have been decided to be under every policy, read off its page's whole history at once.
+
+fire time f = start + hold + grace; hold 0: f = start, and it fires where it is read
+a bar read before the tick that fires, of a time < f: withheld, or superseded if its own editor did it
+a bar of a time ≥ f: released first, then retracted; a bar read after the tick: retracted
+a newer revision of the page released before: superseded by it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from processors.oracle_history import BARS, Edit, Page, Said
+from schemas.decision import Decision, Signal
+from schemas.log import Policies, Policy
+from schemas.reasons import State
+
+# When something happens: the place in the log, then, within a tick, fire time and revision.
+Moment = tuple[int, int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transition that must come, and when in the log."""
+
+    moment: Moment
+    decision: Decision
+
+
+@dataclass(slots=True)
+class Fate:
+    """What one edit must go through under one policy. No steps: it still waits, for `fire_ms`."""
+
+    page: Page
+    edit: Edit
+    policy: str
+    fire_ms: int
+    steps: list[Step]
+
+    @property
+    def released(self) -> Step | None:
+        return next((step for step in self.steps if step.decision.state is State.RELEASED), None)
+
+
+def fates(page: Page) -> Iterator[Fate]:
+    """Every edit of the page under every policy that was in force when it was read."""
+    found: list[Fate] = []
+    for edit in sorted(page.edits, key=lambda e: (e.event.rev_id, e.epoch), reverse=True):
+        policies = page.partition.policies_at(edit.place)
+        for policy in () if policies is None else policies.policies:
+            fate = _fate(page, edit, policy.name)
+            _overtaken(fate, [newer for newer in found if newer.policy == policy.name])
+            found.append(fate)
+    yield from reversed(found)
+
+
+def _fate(page: Page, edit: Edit, name: str) -> Fate:
+    """What becomes of it if no newer edit is looked at."""
+    fire, at = _fire(page, edit, name)
+    fate = Fate(page, edit, name, fire, [])
+    after: list[Said] = []
+    for said in edit.said:
+        signal, (rules, policy) = said.signal, _rules(page, name, said.place)
+        instant = policy.hold_ms == 0
+        in_time = at is None or (said.place <= at if instant else said.place < at)
+        if in_time and (instant or signal.at_ms < fire_ms(edit, policy, rules)):
+            state = State.SUPERSEDED if signal.by_self else State.WITHHELD
+            decision = _decided(fate, policy, rules, state, signal.at_ms, signal)
+            fate.steps.append(Step((said.place, 0, 0, 0, 0), decision))
+            return fate
+        after.append(said)
+    if at is not None:
+        fate.steps.append(_release(fate, *_rules(page, name, at), at))
+        fate.steps += _taken_back(fate, after, at)
+    return fate
+
+
+def _release(fate: Fate, rules: Policies, policy: Policy, at: int) -> Step:
+    fire, event = fire_ms(fate.edit, policy, rules), fate.edit.event
+    moment = (at, int(policy.hold_ms > 0), fire, event.rev_id, fate.edit.epoch)
+    return Step(moment, _decided(fate, policy, rules, State.RELEASED, fire, None))
+
+
+def _taken_back(fate: Fate, after: list[Said], at: int) -> Iterator[Step]:
+    """By the first bar that is no self-revert; one that was read before the tick follows the release at once."""
+    for said in after:
+        place = max(said.place, at)
+        rules, policy = _rules(fate.page, fate.policy, place)
+        fire = fire_ms(fate.edit, policy, rules)
+        if not said.signal.by_self and said.signal.at_ms - fire <= rules.horizon_ms:
+            moment = (place, 1, fire, fate.edit.event.rev_id, fate.edit.epoch)
+            yield Step(moment, _decided(fate, policy, rules, State.RETRACTED, said.signal.at_ms, said.signal))
+            return
+
+
+def _overtaken(fate: Fate, newer: list[Fate]) -> None:
+    """If a newer edit of the page was released while this one waited, that is its end."""
+    own = fate.steps[0].moment if fate.steps else (1 << 62, 0, 0, 0, 0)
+    read = (fate.edit.place, 9, 0, 0, 0)
+    earlier = [
+        (step.moment, other)
+        for other in newer
+        if (step := other.released) is not None
+        and other.edit.event.rev_id > fate.edit.event.rev_id
+        and read < step.moment < own
+    ]
+    if earlier:
+        moment, other = min(earlier, key=lambda each: each[0])
+        rules, policy = _rules(fate.page, fate.policy, moment[0])
+        decision = _decided(fate, policy, rules, State.SUPERSEDED, other.fire_ms, None, other.edit.event.rev_id)
+        fate.steps = [Step(moment, decision)]
+
+
+def fire_ms(edit: Edit, policy: Policy, rules: Policies) -> int:
+    return edit.start_ms + (policy.hold_ms + rules.grace_ms if policy.hold_ms else 0)
+
+
+def _fire(page: Page, edit: Edit, name: str) -> tuple[int, int | None]:
+    """Fire time, and the place in the log where it is reached: of a hold of 0 where the edit itself is read.
+
+    Where other policies come into force meanwhile, those of the tick count.
+    """
+    starts = [edit.place, *[place for place, _ in page.partition.rules if place > edit.place]]
+    fire = 0
+    for number, begin in enumerate(starts):
+        rules, policy = _rules(page, name, begin)
+        fire = fire_ms(edit, policy, rules)
+        at = page.partition.fires_at(begin, fire) if policy.hold_ms or number else edit.place
+        if at is not None and (number + 1 == len(starts) or at < starts[number + 1]):
+            return fire, at
+    return fire, None
+
+
+def _rules(page: Page, name: str, place: int) -> tuple[Policies, Policy]:
+    """The policy as it is in force at a place; one that is gone counts as it last was."""
+    for at, policies in reversed(page.partition.rules):
+        if at <= place:
+            for policy in policies.policies:
+                if policy.name == name:
+                    return policies, policy
+    raise LookupError(f"no policy {name} before {place}")
+
+
+def _decided(
+    fate: Fate,
+    policy: Policy,
+    rules: Policies,
+    state: State,
+    decided_for_ms: int,
+    signal: Signal | None,
+    superseded_by: int | None = None,
+) -> Decision:
+    edit = fate.edit
+    barred = signal is not None and state in {State.WITHHELD, State.RETRACTED}
+    return Decision(
+        policy=policy.name,
+        wiki=fate.page.key[0],
+        page_id=fate.page.key[1],
+        rev_id=edit.event.rev_id,
+        epoch=edit.epoch,
+        state=state,
+        reason=BARS[signal.kind] if barred and signal is not None else None,
+        event_id=edit.event.meta.event_id,
+        start_ms=edit.start_ms,
+        hold_ms=policy.hold_ms,
+        fire_ms=fire_ms(edit, policy, rules),
+        decided_for_ms=decided_for_ms,
+        signals=_heard(edit, signal),
+        superseded_by=signal.by_rev_id if state is State.SUPERSEDED and signal is not None else superseded_by,
+    )
+
+
+def _heard(edit: Edit, last: Signal | None) -> tuple[Signal, ...]:
+    """Everything said about the edit up to the signal that decided; a release was decided without any."""
+    if last is None:
+        return ()
+    signals = [said.signal for said in edit.said]
+    return tuple(signals[: signals.index(last) + 1])

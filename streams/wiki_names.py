@@ -1,0 +1,104 @@
+"""Which wikis a simulated world has, how busy each is, and what it can do.
+
+The names are real, so that what a reader knows of a wiki by its name holds here too. Shares of all page changes: of
+Wikidata and Commons we know only that they come first and second, 30 % and 14 % are our guess; enwiki's articles alone
+make 1.47 of some 18.6 changes a second (56,204 edits in 10.6 hours), 12 % is that and its other pages. The rest falls
+as 1/rank from wiki to wiki. 27 % of enwiki's article edits are by bots; of the other wikis' it is our guess.
+
+Source: Kafka offsets of page_change and recentchange of 2025-26 (17.8-19.4 and 33-35 a second); a capture of enwiki of
+September 2026; patrol, FlaggedRevs and temporary accounts by Wikimedia's configuration of August 2026.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from processors.namespaces import LOCAL
+from streams.prose import Language
+from streams.tongues import LANGUAGES
+
+MAX_WIKIS = 300
+SHARES = {"wikidatawiki": 0.30, "commonswiki": 0.14, "enwiki": 0.12}
+BOT_SHARES = {"enwiki": 0.27, "wikidatawiki": 0.5, "commonswiki": 0.3}
+OTHER_BOT_SHARE = 0.3
+
+# The first come first: a world of three has the three scripts that most often break a reader.
+FIRST = ("en", "de", "ja", "ru", "ar", "hi", "wikidata", "commons", "zh", "fr", "es", "it", "pt", "pl", "fa")
+_CODES = (
+    "en de ja ru ar hi zh fr es it pt pl fa nl sv uk he ko tr id vi cs hu fi no ro el da bg ca sr hr sk lt sl et eu gl "
+    "az hy ka kk bn ta te ml mr ur th simple"
+)
+CODES = tuple(_CODES.split())
+FAMILIES = ("wiktionary", "wikisource", "wikiquote", "wikibooks", "wikivoyage", "wikinews")
+# Language → whose words it is written in here: those of its script.
+WRITTEN_AS = {"uk": "ru", "bg": "ru", "sr": "ru", "kk": "ru", "fa": "ar", "ur": "ar", "mr": "hi"}
+
+PATROL = {"fr", "it", "nl", "pt", "zh", "vi", "id", "fa", "he", "no", "cs", "ro", "fi", "ja"}
+FLAGGED = {"de", "pl", "ru", "hu", "fi", "uk", "tr", "ar", "ka", "fa", "bn", "id"}
+SPECIAL = {
+    "wikidata": ("wikidatawiki", "www.wikidata.org"),
+    "commons": ("commonswiki", "commons.wikimedia.org"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Name:
+    """A wiki. share: of all page changes, before the shares of the chosen wikis are made to add up to 1."""
+
+    wiki: str
+    domain: str
+    code: str
+    share: float
+    bot_share: float
+    has_patrol: bool
+    is_flagged: bool
+
+
+def names(count: int) -> list[Name]:
+    """The first `count` wikis. Raises `ValueError` outside of 1 to 300."""
+    if not 1 <= count <= MAX_WIKIS:
+        raise ValueError(f"--wikis {count}: 1 to {MAX_WIKIS}")
+    rest = [code for code in CODES if code not in FIRST]
+    made = [*FIRST, *rest, *(f"{code}.{family}" for family in FAMILIES for code in CODES)]
+    ranks = sum(1 / rank for rank in range(1, MAX_WIKIS - len(SHARES) + 1))
+    left, found, rank = 1 - sum(SHARES.values()), [], 0
+    for name in made[:count]:
+        wiki, domain = _addressed(name)
+        if wiki in SHARES:
+            share = SHARES[wiki]
+        else:
+            rank += 1
+            share = left / rank / ranks
+        code = name.partition(".")[0]
+        plain = "." not in name
+        found.append(
+            Name(
+                wiki=wiki,
+                domain=domain,
+                code="en" if name in SPECIAL else code,
+                share=share,
+                bot_share=BOT_SHARES.get(wiki, OTHER_BOT_SHARE),
+                has_patrol=name in SPECIAL or (plain and code in PATROL) or name.endswith("wikivoyage"),
+                is_flagged=plain and code in FLAGGED,
+            )
+        )
+    return found
+
+
+def _addressed(name: str) -> tuple[str, str]:
+    if name in SPECIAL:
+        return SPECIAL[name]
+    code, _, family = name.partition(".")
+    return (code + (family or "wiki"), f"{code}.{family or 'wikipedia'}.org")
+
+
+@lru_cache(maxsize=256)
+def language_of(code: str) -> Language:
+    """The words of a language, with its own names of namespaces and of the redirect where we know them."""
+    language = LANGUAGES.get(WRITTEN_AS.get(code, code), LANGUAGES["en"])
+    if code not in LOCAL or code == language.code:
+        return language
+    category, file, template, redirect = (spelled.split("/")[0] for spelled in LOCAL[code])
+    spaces = language.namespaces | {14: category, 6: file, 10: template}
+    return replace(language, code=code, namespaces=spaces, redirect=f"#{redirect.upper()} [[%s]]")
