@@ -2,33 +2,54 @@
 
 A shard owns the pages of its partition, the policies in force and the watermark. Everything it knows comes from the
 records it is given, so the same records give the same decisions, whoever reads them and however fast.
+
+Pages in use are objects, all others are bytes in a `Store`. The caller says when what changed may go there (`flush`):
+the gate after its transaction, so that the store never knows more than the topics do.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from processors import gate
+from processors.hear import Blocked, Edited, Flagged, Heard, hear
+from processors.plans import Rules
+from processors.store import Memory, PageKey, Row, Store
 from schemas.decision import Decision
-from schemas.event import Canary, Event, InvalidEvent, RecentChange, decode_event
+from schemas.event import InvalidEvent
 from schemas.log import (
     KIND_CONTROL,
     KIND_ERASURE,
     KIND_EVENT,
     KIND_SKELETON,
     KIND_TICK,
+    Control,
+    Gap,
     InvalidRecord,
-    Policies,
     Tick,
-    decode_policies,
+    decode_control,
     decode_tick,
+    encode_gap,
+    encode_policies,
 )
-from schemas.page import Page
-from schemas.reasons import SetAside
+from schemas.page import POLICIES_KEY, Page, decode_page, encode_page, read_key
+from schemas.reasons import SetAside, State
 
-PageKey = tuple[str, int]
+GAP_PREFIX = b"~gap:"
+WAIT_PREFIX = b"~wait:"
+# What happened this long before the watermark is behind every deadline.
+_GAP_KEPT_MS = 120 * 86_400_000
+
+
+class Lost(NamedTuple):
+    """A signal that names no page we know yet."""
+
+    ref: str
+    at_ms: int
+    heard: Heard
 
 
 class Unreadable(ValueError):
@@ -40,7 +61,7 @@ class Unreadable(ValueError):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Group:
     """All decisions that one input caused about one page. cause: the event's id, or `tick-<number>`."""
 
@@ -58,22 +79,42 @@ class Group:
 class Shard:
     """The gate's state for one partition.
 
-    pages: what is known of each page. policies: those in force, None before the first control record.
-    heard: the watermark in ms, -1 before the first tick. pending: (edit, policy) pairs that wait.
-    `touched` collects the keys of the pages that changed since the caller last cleared it; a key in it that is not
-    in `pages` stands for a page that was forgotten.
+    rules: the policies in force, None before the first control record. heard: the watermark of a plain hold in ms, -1
+    before the first tick. pending: (edit, policy) pairs that wait. `beside` collects what changed beside the pages
+    since the last `flush`, as records of the state topic.
     """
 
-    def __init__(self, pages: Iterable[Page] = (), policies: Policies | None = None) -> None:
-        self.pages: dict[PageKey, Page] = {(page.wiki, page.page_id): page for page in pages}
-        self.policies = policies
-        self.touched: set[PageKey] = set()
-        self.policies_changed = False
+    def __init__(self, *, store: Store | None = None, hot_pages: int = 200_000) -> None:
+        self.rules: Rules | None = None
+        self.hot: dict[PageKey, Page] = {}
+        self.beside: dict[bytes, bytes | None] = {}
         self.heard = -1
-        self.pending = gate.pending(self.pages.values())
-        self._due: list[tuple[int, str, int]] = []
-        self._next: dict[PageKey, int] = {}
-        self._schedule_all()
+        self.pending = 0
+        self._touched: dict[PageKey, None] = {}
+        self._gaps: tuple[Gap, ...] = ()
+        self._until_ms: dict[frozenset[str], int] = {}
+        self._heard_ms: tuple[int, ...] = ()
+        self._waiting: dict[bytes, Lost] = {}
+        self._hot_pages = hot_pages
+        self._store = store or Memory()
+        self._due: list[tuple[int, PageKey]] = []
+        self._refs: dict[str, set[PageKey]] = {}
+
+    def restore(self, beside: Iterable[tuple[bytes, bytes]], fresh: Iterable[PageKey] | None = None) -> None:
+        """Take up what an earlier owner wrote beside its pages; those are in the store.
+
+        fresh: the pages whose due time the store does not know; None = all. Raises `InvalidRecord`.
+        """
+        for key, value in sorted(beside):
+            if key == POLICIES_KEY or key.startswith(GAP_PREFIX):
+                self._take(decode_control(value))
+            elif (lost := hear(value)) is not None and not isinstance(lost, Edited):
+                self._waiting[key] = Lost(_ref(lost), _at_ms(lost), lost)
+        self.beside.clear()
+        if self.rules is not None:
+            for name in self._store.every() if fresh is None else fresh:
+                self._look_again(name, self.rules)
+        self.pending = self._store.pending()
 
     def apply(self, kind: bytes | None, value: bytes) -> list[Group]:
         """Walk over one record of `sluice.source.v1`.
@@ -82,13 +123,14 @@ class Shard:
         """
         try:
             if kind == KIND_EVENT:
-                return self._event(decode_event(value))
+                heard = hear(value)
+                return [] if heard is None or self.rules is None else self._event(heard, value, self.rules)
             if kind == KIND_TICK:
                 return list(self._tick(decode_tick(value)))
             if kind in {KIND_SKELETON, KIND_ERASURE}:
                 return []
             if kind == KIND_CONTROL:
-                self._control(decode_policies(value))
+                self._control(decode_control(value))
                 return []
         except InvalidEvent as exc:
             raise Unreadable(exc.reason, exc.detail) from exc
@@ -96,67 +138,232 @@ class Shard:
             raise Unreadable(SetAside.WRONG_RECORD, str(exc)) from exc
         raise Unreadable(SetAside.WRONG_RECORD, f"a record of kind {kind!r}")
 
-    def _event(self, event: Event) -> list[Group]:
-        # What carries no page id is kept for those who want it; nothing in it decides a hold today.
-        if self.policies is None or isinstance(event, Canary | RecentChange):
+    def changed(self) -> dict[PageKey, Row | None]:
+        """Every page that changed since the last `flush`, as it is to be written; None for one that was forgotten."""
+        return {key: self._row(key) for key in sorted(self._touched)}
+
+    def flush(self, rows: Mapping[PageKey, Row | None]) -> None:
+        """What `changed` gave is safe elsewhere: move it to the store, and let go of pages that are not in use."""
+        self._store.write(rows)
+        self._touched.clear()
+        self.beside.clear()
+        self._refs.clear()
+        for key in list(self.hot)[: max(0, len(self.hot) - self._hot_pages)]:
+            del self.hot[key]
+
+    @property
+    def count(self) -> int:
+        """How many pages are known."""
+        return self._store.count()
+
+    def page(self, key: PageKey) -> Page | None:
+        """A page, from wherever it is."""
+        page = self.hot.get(key)
+        if page is None and key not in self._touched:
+            value = self._store.get(key)
+            if value is not None:
+                page = decode_page(value)
+                if self.rules is not None:
+                    gate.take_up(page, self.rules)
+                self.hot[key] = page
+                self._schedule(key, page, None)
+        return page
+
+    def _event(self, heard: Heard, value: bytes, rules: Rules) -> list[Group]:
+        if type(heard) is Edited or not (ref := _ref(heard)):
+            return self._observe((heard.wiki, heard.page_id), heard, rules)  # type: ignore[union-attr]
+        if not (rules.blocks if type(heard) is Blocked else rules.titles):
             return []
-        key = (event.wiki, event.page_id)
-        before = self.pages.get(key) or Page(wiki=event.wiki, page_id=event.page_id)
-        after, decisions = gate.observe(before, event, self.policies)
-        self._keep(key, before, after, self.policies)
-        return self._groups(key, event.meta.event_id, decisions)
+        if isinstance(heard, Blocked) or not self._named(ref):
+            # It may come before its page's event, so it waits; a block also bars what was made before and comes later.
+            key = WAIT_PREFIX + _event_id(heard).encode()
+            self._waiting[key] = Lost(ref, _at_ms(heard), heard)
+            self.beside[key] = value
+        return [group for key in self._named(ref) for group in self._observe(key, heard, rules)]
+
+    def _observe(self, key: PageKey, heard: Heard, rules: Rules) -> list[Group]:
+        page = self.page(key)
+        if page is None:
+            page = Page(key[0], key[1], names=rules.names)
+        edits, due_ms, page.dirty = len(page.edits), page.due_ms, False
+        _, decisions = gate.observe(page, heard, rules)
+        if type(heard) is Edited and len(page.edits) > edits:
+            self._note_refs(key, heard, rules)
+            if self._waiting:
+                for lost in self._found(heard):
+                    decisions += gate.observe(page, lost, rules)[1]
+        if page.dirty:
+            self._keep(key, page, due_ms)
+            self.pending += (len(page.edits) - edits) * rules.count - _settled(decisions)
+        return self._groups(key, _event_id(heard), decisions)
 
     def _tick(self, tick: Tick) -> Iterator[Group]:
-        self.heard = max(self.heard, gate.heard_until(tick.heard_ms))
-        if self.policies is None:
+        rules = self.rules
+        if rules is None:
             return
-        while self._due and self._due[0][0] <= self.heard:
-            at, wiki, page_id = heapq.heappop(self._due)
-            key = (wiki, page_id)
-            if self._next.get(key) != at:
+        for streams in rules.watermarks:
+            until_ms = min(tick.heard_ms.get(each, -1) for each in streams)
+            # A tick that goes back takes nothing back.
+            self._until_ms[streams] = max(self._until_ms.get(streams, -1), until_ms)
+        heard_ms = tuple(self._until_ms[streams] for streams in rules.watermarks)
+        if heard_ms == self._heard_ms:
+            return
+        self._heard_ms, self.heard = heard_ms, heard_ms[0]
+        until_ms = max(heard_ms)
+        for name in [name for name, lost in self._waiting.items() if lost.at_ms + gate.WAIT_MS <= until_ms]:
+            del self._waiting[name]
+            self.beside[name] = None
+        for key in self._store.due(until_ms):
+            self.page(key)
+        stalled = []
+        while self._due and self._due[0][0] <= until_ms:
+            at_ms, key = heapq.heappop(self._due)
+            page = self.hot.get(key)
+            if page is None or page.due_ms != at_ms:
                 continue
-            before = self.pages[key]
-            after, decisions = gate.advance(before, self.heard, self.policies)
-            self._keep(key, before, after, self.policies)
+            page.dirty = False
+            _, decisions = gate.advance(page, heard_ms, rules)
+            if page.due_ms is not None and page.due_ms <= until_ms:
+                stalled.append((page.due_ms, key))  # waits for a stream that is heard less far than others
+            if page.dirty or not (page.edits or page.waiting):
+                self._keep(key, page, page.due_ms)
+            if page.due_ms is not None and page.due_ms > until_ms:
+                heapq.heappush(self._due, (page.due_ms, key))
+            self.pending -= _settled(decisions)
             yield from self._groups(key, f"tick-{tick.number}", decisions)
+        for entry in stalled:
+            heapq.heappush(self._due, entry)
 
-    def _control(self, policies: Policies) -> None:
-        self.policies = policies
-        self.policies_changed = True
-        for key, page in self.pages.items():
-            changed = gate.change_policies(page, policies)
-            if changed != page:
-                self.pages[key] = changed
-                self.touched.add(key)
-        self.pending = gate.pending(self.pages.values())
-        self._schedule_all()
+    def _control(self, control: Control) -> None:
+        self._take(control)
+        if self.rules is None:
+            return
+        self._due = []
+        self.pending = 0
+        for key, page in self.hot.items():
+            gate.take_up(page, self.rules)
+            self._schedule(key, page, None)
+            self.pending += gate.pending(page, self.rules)
+        for key in self._store.every():
+            if key not in self.hot and key not in self._touched:
+                self.pending += self._look_again(key, self.rules)
+
+    def _take(self, control: Control) -> None:
+        if isinstance(control, Gap):
+            self._gaps = (*(gap for gap in self._gaps if gap.to_ms > self.heard - _GAP_KEPT_MS), control)
+            self.beside[GAP_PREFIX + str(control.from_ms).encode()] = encode_gap(control)
+            policies = None if self.rules is None else self.rules.source
+        else:
+            policies = control
+            self.beside[POLICIES_KEY] = encode_policies(policies)
+        if policies is not None:
+            self.rules = Rules(policies, self._gaps)
+        self._heard_ms = ()
+
+    def _look_again(self, key: PageKey, rules: Rules) -> int:
+        """Other policies, other deadlines: a page that is not in use keeps its bytes, only its due time is new."""
+        value = self._store.get(key)
+        if value is None:
+            return 0
+        page = gate.take_up(decode_page(value), rules)
+        row = self._as_row(page, value, rules)
+        self._store.write({key: row})
+        return row.pending
+
+    def _keep(self, key: PageKey, page: Page, scheduled_ms: int | None) -> None:
+        self._touched[key] = None
+        if page.edits or page.waiting:
+            self.hot[key] = page
+            self._schedule(key, page, scheduled_ms)
+        else:
+            self.hot.pop(key, None)
+
+    def _schedule(self, key: PageKey, page: Page, scheduled_ms: int | None) -> None:
+        if page.due_ms is not None and page.due_ms != scheduled_ms:
+            heapq.heappush(self._due, (page.due_ms, key))
+
+    def _row(self, key: PageKey) -> Row | None:
+        page = self.hot.get(key)
+        if page is None or self.rules is None:
+            return None
+        return self._as_row(page, encode_page(page), self.rules)
+
+    def _as_row(self, page: Page, value: bytes, rules: Rules) -> Row:
+        refs: set[str] = set()
+        if rules.blocks:
+            refs = {_user_ref(page.wiki, edit.user) for edit in page.open if edit.user}
+        if rules.titles and page.title:
+            refs.add(_title_ref(page.wiki, page.title))
+        return Row(value, page.due_ms, frozenset(refs), gate.pending(page, rules))
+
+    def _note_refs(self, key: PageKey, edit: Edited, rules: Rules) -> None:
+        if rules.blocks and edit.user:
+            self._refs.setdefault(_user_ref(edit.wiki, edit.user), set()).add(key)
+        if rules.titles:
+            self._refs.setdefault(_title_ref(edit.wiki, edit.title), set()).add(key)
+
+    def _named(self, ref: str) -> list[PageKey]:
+        keys = self._refs.get(ref, set()).union(self._store.named(ref))
+        if ref.startswith("t:"):
+            title = ref.split(":", 2)[2]
+            keys = {key for key in keys if (page := self.page(key)) is not None and page.title == title}
+        return sorted(keys)
+
+    def _found(self, edit: Edited) -> Iterator[Heard]:
+        """What waited for this page or this editor."""
+        refs = {_title_ref(edit.wiki, edit.title), edit.user and _user_ref(edit.wiki, edit.user)}
+        for key, lost in list(self._waiting.items()):
+            if lost.ref in refs:
+                if not isinstance(lost.heard, Blocked):
+                    del self._waiting[key]
+                    self.beside[key] = None
+                yield _placed(lost.heard, edit.page_id)
 
     def _groups(self, key: PageKey, cause: str, decisions: list[Decision]) -> list[Group]:
         if not decisions:
             return []
-        return [Group(wiki=key[0], page_id=key[1], cause=cause, decisions=tuple(decisions))]
+        return [Group(key[0], key[1], cause, tuple(decisions))]
 
-    def _keep(self, key: PageKey, before: Page, after: Page, policies: Policies) -> None:
-        if after.edits or after.waiting:
-            self.pages[key] = after
-            self._schedule(key, policies)
+
+def rebuilt(records: Iterable[tuple[bytes, bytes]]) -> Shard:
+    """A shard in memory from the last record of each key of the state topic. Raises `InvalidRecord`."""
+    store, beside = Memory(), []
+    for key, value in records:
+        if key.startswith(b"~"):
+            beside.append((key, value))
         else:
-            self.pages.pop(key, None)
-            self._next.pop(key, None)
-        if after is not before:
-            self.pending += gate.pending([after]) - gate.pending([before])
-            self.touched.add(key)
+            store.write({read_key(key): Row(value, None, frozenset(), 0)})
+    shard = Shard(store=store)
+    shard.restore(beside)
+    return shard
 
-    def _schedule(self, key: PageKey, policies: Policies) -> None:
-        due = gate.next_due_ms(self.pages[key], policies)
-        if due is None:
-            self._next.pop(key, None)
-        elif self._next.get(key) != due:
-            self._next[key] = due
-            heapq.heappush(self._due, (due, *key))
 
-    def _schedule_all(self) -> None:
-        self._due, self._next = [], {}
-        if self.policies is not None:
-            for key in self.pages:
-                self._schedule(key, self.policies)
+def _settled(decisions: list[Decision]) -> int:
+    return sum(decision.state is not State.RETRACTED for decision in decisions)
+
+
+def _ref(heard: Heard) -> str:
+    """By what an event names its page that has no page id; "" if it has one."""
+    if isinstance(heard, Blocked):
+        return _user_ref(heard.wiki, heard.user)
+    return "" if heard.page_id else _title_ref(heard.wiki, heard.title)
+
+
+def _user_ref(wiki: str, user: str) -> str:
+    return f"u:{wiki}:{user}"
+
+
+def _title_ref(wiki: str, title: str) -> str:
+    return f"t:{wiki}:{title}"
+
+
+def _placed(heard: Heard, page_id: int) -> Heard:
+    return heard if isinstance(heard, Blocked) else heard._replace(page_id=page_id)
+
+
+def _event_id(heard: Heard) -> str:
+    return heard.event_id if isinstance(heard, Edited | Flagged) else heard.signal.event_id
+
+
+def _at_ms(heard: Heard) -> int:
+    return heard.at_ms if isinstance(heard, Edited | Flagged) else heard.signal.at_ms

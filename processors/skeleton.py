@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from processors.digest import user_key
+from processors.hear import Edited, hear
 from schemas.event import Event, InvalidEvent, PageChange, RecentChange, VisibilityChange, decode_event, milliseconds
 
 KEPT = frozenset(
@@ -109,7 +110,12 @@ def skeleton(payload: bytes, hidden: set[int | None]) -> bytes:
     wiki = str(doc.get("wiki_id") or doc.get("database") or doc.get("wiki") or "")
     event = decode_event(payload)
     if None in hidden or _rev_id(event) in hidden:
-        return orjson.dumps(_reduced(doc, wiki) | {"skeleton": True})
+        reduced = _reduced(doc, wiki) | {"skeleton": True}
+        heard = hear(payload)
+        if isinstance(heard, Edited) and heard.user is not None:
+            # What a policy may ask about the editor, without what it follows from.
+            reduced["revision"]["editor"]["class"] = heard.editor_class
+        return orjson.dumps(reduced)
     return orjson.dumps(doc | {"prior_state": _reduced(doc["prior_state"], wiki), "skeleton": True})
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from schemas.log import InvalidRecord
-from schemas.reasons import Bar, SignalKind, State
+from schemas.reasons import BASE_SIGNALS, Bar, SignalKind, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class Signal:
 
     at_ms: event time: of a revert the reverting edit's `rev_dt`, else `meta.dt`.
     by_rev_id: the reverting revision, where the event names it. by_self: the editor undid their own edit.
+    model, score: what said so and how sure, of a risk. The last two are written only where there is a model.
     """
 
     kind: SignalKind
@@ -29,6 +31,8 @@ class Signal:
     at_ms: int
     by_rev_id: int | None = None
     by_self: bool = False
+    model: str = ""
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,9 @@ class Decision:
     """One transition. The proof: when the hold began, what it was, what was heard, for which moment it was decided.
 
     decided_for_ms: of a release its fire time (of hold 0 the hold's start), of a bar the event time of its signal.
-    superseded_by: the revision that took this one's place.
+    superseded_by: the revision that took this one's place. rule: which of the policy's rules decided, from 0.
+    listened: the kinds of signal that the rule looks at. partial: the edit's parent was never seen, so that what it
+    reverts and stands on is known in part only.
     """
 
     policy: str
@@ -53,12 +59,15 @@ class Decision:
     decided_for_ms: int
     signals: tuple[Signal, ...] = ()
     superseded_by: int | None = None
+    rule: int = 0
+    listened: tuple[SignalKind, ...] = BASE_SIGNALS
+    partial: bool = False
 
     @property
     def absent(self) -> tuple[SignalKind, ...]:
         """The kinds of signal that were listened for and not heard."""
         heard = {signal.kind for signal in self.signals}
-        return tuple(kind for kind in SignalKind if kind not in heard)
+        return tuple(kind for kind in self.listened if kind not in heard)
 
 
 def encode_decisions(decisions: Sequence[Decision]) -> bytes:
@@ -80,13 +89,16 @@ def decode_decisions(payload: bytes) -> list[Decision]:
 
 
 def encode_signal(signal: Signal) -> dict[str, Any]:
-    return {
+    doc: dict[str, Any] = {
         "at_ms": signal.at_ms,
         "by_rev_id": signal.by_rev_id,
         "by_self": signal.by_self,
         "event_id": signal.event_id,
         "kind": signal.kind.value,
     }
+    if signal.model:
+        doc |= {"model": signal.model, "score": signal.score}
+    return doc
 
 
 def decode_signal(doc: dict[str, Any]) -> Signal:
@@ -97,24 +109,35 @@ def decode_signal(doc: dict[str, Any]) -> Signal:
         at_ms=int(doc["at_ms"]),
         by_rev_id=None if by_rev_id is None else int(by_rev_id),
         by_self=bool(doc["by_self"]),
+        model=str(doc.get("model", "")),
+        score=doc.get("score"),
     )
+
+
+@lru_cache(maxsize=1000)
+def _names(kinds: tuple[SignalKind, ...]) -> list[str]:
+    """A few dozen lists that a million decisions share; nobody changes them."""
+    return [kind.value for kind in kinds]
 
 
 def _encode(d: Decision) -> dict[str, Any]:
     return {
-        "absent": [kind.value for kind in d.absent],
+        "absent": _names(d.absent if d.signals else d.listened),
         "decided_for_ms": d.decided_for_ms,
         "epoch": d.epoch,
         "event_id": d.event_id,
         "fire_ms": d.fire_ms,
         "hold_ms": d.hold_ms,
+        "listened": _names(d.listened),
         "page_id": d.page_id,
+        "partial": d.partial,
         "policy": d.policy,
-        "reason": None if d.reason is None else d.reason.value,
+        "reason": None if d.reason is None else str(d.reason),
         "rev_id": d.rev_id,
-        "signals": [encode_signal(signal) for signal in d.signals],
+        "rule": d.rule,
+        "signals": [encode_signal(signal) for signal in d.signals] if d.signals else [],
         "start_ms": d.start_ms,
-        "state": d.state.value,
+        "state": str(d.state),
         "superseded_by": d.superseded_by,
         "wiki": d.wiki,
     }
@@ -137,4 +160,7 @@ def _decode(doc: dict[str, Any]) -> Decision:
         decided_for_ms=int(doc["decided_for_ms"]),
         signals=tuple(decode_signal(signal) for signal in doc["signals"]),
         superseded_by=None if superseded_by is None else int(superseded_by),
+        rule=int(doc.get("rule", 0)),
+        listened=tuple(SignalKind(kind) for kind in doc.get("listened", BASE_SIGNALS)),
+        partial=bool(doc.get("partial", False)),
     )

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import orjson
+
+from schemas.policy import Policies, Policy, policy_document, read_policy
+
+__all__ = ["Policies", "Policy"]
 
 KIND_EVENT = b"event"
 KIND_TICK = b"tick"
@@ -111,56 +114,13 @@ def decode_tick(payload: bytes) -> Tick:
         raise InvalidRecord(f"no tick: {exc!r}") from exc
 
 
-# The next two have no slots, so that what is asked for at every edit is computed once.
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """A hold that some customer chose. Hold 0 releases what it observes at once."""
-
-    name: str
-    hold_seconds: float
-
-    @cached_property
-    def hold_ms(self) -> int:
-        return round(self.hold_seconds * 1000)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policies:
-    """Everything that decides beside the events themselves; it enters the log as a control record.
-
-    grace_seconds is added once to each deadline of a hold > 0. horizon_seconds: how long a release can be retracted.
-    """
-
-    policies: tuple[Policy, ...]
-    grace_seconds: float = 60.0
-    horizon_seconds: float = 30 * 86_400.0
-
-    @cached_property
-    def grace_ms(self) -> int:
-        return round(self.grace_seconds * 1000)
-
-    @cached_property
-    def horizon_ms(self) -> int:
-        return round(self.horizon_seconds * 1000)
-
-    @cached_property
-    def delays_ms(self) -> tuple[tuple[str, int], ...]:
-        """Per policy, how long after its hold's start an edit fires: hold and grace, or 0."""
-        return tuple((policy.name, policy.hold_ms and policy.hold_ms + self.grace_ms) for policy in self.policies)
-
-    @cached_property
-    def longest_ms(self) -> int:
-        """How long after its hold's start nothing can happen to an edit any more."""
-        return max((delay_ms for _, delay_ms in self.delays_ms), default=0) + self.horizon_ms
-
-
 def encode_policies(policies: Policies) -> bytes:
     return orjson.dumps(
         {
             "grace_seconds": policies.grace_seconds,
             "horizon_seconds": policies.horizon_seconds,
             "kind": "policies",
-            "policies": [{"hold_seconds": p.hold_seconds, "name": p.name} for p in policies.policies],
+            "policies": [policy_document(policy) for policy in policies.policies],
         },
         option=orjson.OPT_SORT_KEYS,
     )
@@ -173,7 +133,7 @@ def decode_policies(payload: bytes) -> Policies:
         if doc["kind"] != "policies":
             raise InvalidRecord(f"control record of kind {doc['kind']!r}; we know 'policies'")
         return Policies(
-            policies=tuple(Policy(name=str(p["name"]), hold_seconds=float(p["hold_seconds"])) for p in doc["policies"]),
+            policies=tuple(read_policy(policy) for policy in doc["policies"]),
             grace_seconds=float(doc["grace_seconds"]),
             horizon_seconds=float(doc["horizon_seconds"]),
         )
@@ -181,6 +141,32 @@ def decode_policies(payload: bytes) -> Policies:
         if isinstance(exc, InvalidRecord):
             raise
         raise InvalidRecord(f"no policies: {exc!r}") from exc
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A span of event time that nobody heard: the source no longer had it when we wanted to read it."""
+
+    from_ms: int
+    to_ms: int
+
+
+Control = Policies | Gap
+
+
+def encode_gap(gap: Gap) -> bytes:
+    return orjson.dumps({"from_ms": gap.from_ms, "kind": "gap", "to_ms": gap.to_ms}, option=orjson.OPT_SORT_KEYS)
+
+
+def decode_control(payload: bytes) -> Control:
+    """What a control record says. Raises `InvalidRecord`."""
+    doc = _document(payload)
+    if doc.get("kind") != "gap":
+        return decode_policies(payload)
+    try:
+        return Gap(from_ms=int(doc["from_ms"]), to_ms=int(doc["to_ms"]))
+    except (KeyError, TypeError, ValueError) as exc:
+        raise InvalidRecord(f"no gap: {exc!r}") from exc
 
 
 def _document(payload: bytes) -> dict[str, Any]:

@@ -1,8 +1,12 @@
-"""`sluice.gate-state.v1`: what the gate knows of one page. Key `wiki:page`; the partition's policies lie beside it."""
+"""`sluice.gate-state.v1`: what the gate knows of one page. Key `wiki:page`; what is not about a page lies beside it.
+
+A page's state is owned by whoever decides about it, and changed in place: millions of edits wait at once, and a copy
+per event would cost more than the decision.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,36 +14,46 @@ import orjson
 
 from schemas.decision import Signal, decode_signal, encode_signal
 from schemas.log import InvalidRecord
-from schemas.reasons import State
 
+VERSION = 2
 POLICIES_KEY = b"~policies"
+FACTS_KEY = b"~facts"
+
+# How an edit stands under one policy: one ASCII digit each, in the order of the policies.
+PENDING, RELEASED, WITHHELD, SUPERSEDED, RETRACTED, NONE = b"012345"
+
+# (namespace, kinds, editor class, page flags, topics): what a rule can match, beside the wiki.
+Context = tuple[int, tuple[str, ...], str, tuple[str, ...], tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """A revision in the ring; sha1 is base-36 or None (hidden)."""
-
-    rev_id: int
-    sha1: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, eq=False)
 class Edit:
-    """One edit, in one epoch, and where it stands under each policy.
+    """One edit, in one epoch.
 
-    start_ms: when its hold began. user: a one-way key of its editor, or None (not known).
+    start_ms: when its hold began. sha1 is base-36 or None (hidden). user: a one-way key of its editor, or None (not
+    known). restores: the latest earlier revision with the same text, 0 if none. floor_ms: when the last thing went
+    that had kept it. partial: its parent was never seen. step, plan: derived, see `processors.plans`. look_ms: derived,
+    before that watermark it will not fire.
     """
 
     rev_id: int
     epoch: int
     event_id: str
     start_ms: int
+    sha1: str | None
     user: str | None
-    states: Mapping[str, State]
+    context: Context
+    states: bytes
     signals: tuple[Signal, ...] = ()
+    restores: int = 0
+    floor_ms: int = 0
+    partial: bool = False
+    step: int = 0
+    look_ms: int = 0
+    plan: Any = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Waiting:
     """A signal about a revision that no event has announced yet."""
 
@@ -47,15 +61,30 @@ class Waiting:
     signal: Signal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, eq=False)
 class Page:
-    """ring: the last revisions, oldest first. edits: every edit within the horizon, in the order observed."""
+    """names: the policies that the digits of `states` stand for; those after the policies in force are gone ones.
+
+    ring: the last revisions with their SHA-1s, oldest first. edits: every edit within the horizon, as observed.
+    reverts: (when, by whom) of the last reverts by another. protected_ms: since when only some may edit it, or 0.
+    The rest is derived: `open` are the edits that wait under some policy; `due_ms` is when to look again at the
+    latest; `tricky` is true where edits do not simply fire one by one.
+    """
 
     wiki: str
     page_id: int
-    ring: tuple[Seen, ...] = ()
-    edits: tuple[Edit, ...] = ()
-    waiting: tuple[Waiting, ...] = field(default=())
+    title: str = ""
+    names: tuple[str, ...] = ()
+    ring: list[tuple[int, str | None]] = field(default_factory=list)
+    edits: list[Edit] = field(default_factory=list)
+    waiting: list[Waiting] = field(default_factory=list)
+    topics: tuple[str, ...] = ()
+    reverts: list[tuple[int, str]] = field(default_factory=list)
+    protected_ms: int = 0
+    open: list[Edit] = field(default_factory=list)
+    due_ms: int | None = None
+    tricky: bool = False
+    dirty: bool = False
 
     @property
     def key(self) -> bytes:
@@ -66,52 +95,84 @@ def page_key(wiki: str, page_id: int) -> bytes:
     return f"{wiki}:{page_id}".encode()
 
 
+def read_key(key: bytes) -> tuple[str, int]:
+    """The reverse of `page_key`. Raises `InvalidRecord`."""
+    wiki, _, page_id = key.rpartition(b":")
+    if not page_id.isdigit():
+        raise InvalidRecord(f"no key of a page: {key!r}")
+    return wiki.decode(), int(page_id)
+
+
 def encode_page(page: Page) -> bytes:
+    """Arrays without names: millions of them wait in memory. An edit's SHA-1 stands for that of its ring entry."""
+    known = {edit.rev_id: edit.sha1 for edit in page.edits}
     return orjson.dumps(
-        {
-            "edits": [
-                {
-                    "epoch": e.epoch,
-                    "event_id": e.event_id,
-                    "rev_id": e.rev_id,
-                    "signals": [encode_signal(signal) for signal in e.signals],
-                    "start_ms": e.start_ms,
-                    "states": {policy: state.value for policy, state in e.states.items()},
-                    "user": e.user,
-                }
-                for e in page.edits
-            ],
-            "page_id": page.page_id,
-            "ring": [[seen.rev_id, seen.sha1] for seen in page.ring],
-            "waiting": [[w.rev_id, encode_signal(w.signal)] for w in page.waiting],
-            "wiki": page.wiki,
-        },
-        option=orjson.OPT_SORT_KEYS,
+        [
+            VERSION,
+            page.wiki,
+            page.page_id,
+            page.title,
+            page.names,
+            [rev_id if known.get(rev_id, "") == sha1 else (rev_id, sha1) for rev_id, sha1 in page.ring],
+            [_edit(e) for e in page.edits],
+            [(w.rev_id, encode_signal(w.signal)) for w in page.waiting],
+            page.topics,
+            page.reverts,
+            page.protected_ms,
+        ]
     )
+
+
+def _edit(e: Edit) -> Sequence[Any]:
+    head = (e.rev_id, e.epoch, e.event_id, e.start_ms, e.sha1, e.user, e.context, e.states.decode())
+    if e.signals or e.restores or e.floor_ms or e.partial:
+        return (*head, [encode_signal(signal) for signal in e.signals], e.restores, e.floor_ms, int(e.partial))
+    return head
 
 
 def decode_page(payload: bytes) -> Page:
-    """Raises `InvalidRecord`."""
+    """Raises `InvalidRecord`, also for a record of a newer version: to pass it over would lose what it knows."""
     try:
         doc = orjson.loads(payload)
+        if not isinstance(doc, list) or doc[0] != VERSION:
+            found = doc[0] if isinstance(doc, list) and doc else "1"
+            raise InvalidRecord(f"page state of version {found}; we read version {VERSION}")
+        _, wiki, page_id, title, names, ring, edits, waiting, topics, reverts, protected_ms = doc
+        made = [_read_edit(edit) for edit in edits]
+        known = {edit.rev_id: edit.sha1 for edit in made}
         return Page(
-            wiki=str(doc["wiki"]),
-            page_id=int(doc["page_id"]),
-            ring=tuple(Seen(rev_id=int(rev_id), sha1=sha1) for rev_id, sha1 in doc["ring"]),
-            edits=tuple(_decode_edit(edit) for edit in doc["edits"]),
-            waiting=tuple(Waiting(rev_id=int(rev_id), signal=decode_signal(s)) for rev_id, s in doc["waiting"]),
+            wiki=str(wiki),
+            page_id=int(page_id),
+            title=title,
+            names=tuple(names),
+            ring=[(each, known[each]) if isinstance(each, int) else (each[0], each[1]) for each in ring],
+            edits=made,
+            waiting=[Waiting(int(rev_id), decode_signal(signal)) for rev_id, signal in waiting],
+            topics=tuple(topics),
+            reverts=[(at_ms, user) for at_ms, user in reverts],
+            protected_ms=protected_ms,
         )
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
+        if isinstance(exc, InvalidRecord):
+            raise
         raise InvalidRecord(f"no page state: {exc!r}") from exc
 
 
-def _decode_edit(doc: dict[str, Any]) -> Edit:
-    return Edit(
-        rev_id=int(doc["rev_id"]),
-        epoch=int(doc["epoch"]),
-        event_id=str(doc["event_id"]),
-        start_ms=int(doc["start_ms"]),
-        user=doc["user"],
-        states={str(policy): State(state) for policy, state in doc["states"].items()},
-        signals=tuple(decode_signal(signal) for signal in doc["signals"]),
+def _read_edit(doc: Sequence[Any]) -> Edit:
+    rev_id, epoch, event_id, start_ms, sha1, user, context, states = doc[:8]
+    namespace, kinds, editor_class, flags, topics = context
+    edit = Edit(
+        int(rev_id),
+        int(epoch),
+        event_id,
+        int(start_ms),
+        sha1,
+        user,
+        (namespace, tuple(kinds), editor_class, tuple(flags), tuple(topics)),
+        states.encode(),
     )
+    if len(doc) > 8:
+        signals, edit.restores, edit.floor_ms, partial = doc[8:]
+        edit.signals = tuple(decode_signal(signal) for signal in signals)
+        edit.partial = bool(partial)
+    return edit

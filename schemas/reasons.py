@@ -56,6 +56,12 @@ class Bar(StrEnum):
     REVERTED = "reverted"
     PAGE_DELETED = "page_deleted"
     SUPPRESSED = "suppressed"
+    RISK = "risk"
+    UNREVIEWED = "unreviewed"
+    EDIT_WAR = "edit_war"
+    EDITOR_BLOCKED = "editor_blocked"
+    TAINTED = "tainted"
+    COVERAGE_GAP = "coverage_gap"
 
 
 class SignalKind(StrEnum):
@@ -66,3 +72,36 @@ class SignalKind(StrEnum):
     REVERTED_TAG = "reverted_tag"  # `mw-reverted` was added
     PAGE_DELETE = "page_delete"
     HIDE = "hide"
+    BLOCK = "block"  # its editor was blocked after it
+    RISK = "risk"  # a model's score
+    PATROL = "patrol"
+    APPROVE = "approve"  # FlaggedRevs; UNAPPROVE takes it back
+    UNAPPROVE = "unapprove"
+    OTHER_EDITOR = "other_editor"  # somebody else edited the page after it
+    LATER_EDIT = "later_edit"  # the page was not quiet yet
+    EDIT_WAR = "edit_war"
+    TAINT = "taint"  # it stands on an edit that is barred
+    COVERAGE_GAP = "coverage_gap"
+    RESTORES = "restores"  # its text is the one that is out already
+
+
+# What every rule listens for.
+BASE_SIGNALS = (
+    SignalKind.IDENTITY_REVERT,
+    SignalKind.DECLARED_REVERT,
+    SignalKind.REVERTED_TAG,
+    SignalKind.PAGE_DELETE,
+    SignalKind.HIDE,
+)
+
+
+class EditorClass(StrEnum):
+    """Who made an edit, as far as the event tells. NEW: registered, fewer than 25 edits."""
+
+    ANON = "anon"
+    TEMP = "temp"
+    NEW = "new"
+    REGISTERED = "registered"
+    TRUSTED = "trusted"  # sysop, patroller, reviewer, autoreview; or 500 edits and 90 days
+    BOT = "bot"
+    UNKNOWN = "unknown"

@@ -32,6 +32,8 @@ from streams.topics import Topics
 
 VERSION = 1
 PIECE_BYTES = 1 << 20
+# Pages in use per partition; all others are bytes.
+HOT_PAGES = 100_000
 
 
 class InvalidCapture(ValueError):
@@ -128,6 +130,8 @@ def replay(records: Iterable[Captured]) -> Iterator[tuple[Captured, list[Group] 
             yield record, shard.apply(record.kind, record.value)
         except Unreadable as exc:
             yield record, exc
+        if len(shard.hot) > HOT_PAGES:
+            shard.flush(shard.changed())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -6,18 +6,20 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aiokafka.errors import KafkaError
 
+from processors import whatif
 from processors.oracle_ledger import InvalidLedger
 from schemas.control import encode_endpoint
 from schemas.decision import encode_decision
-from schemas.event import rfc3339
+from schemas.event import milliseconds, rfc3339
+from schemas.policy_file import InvalidPolicy
 from schemas.reasons import Step
-from streams import cluster, logs, look, metrics, run
+from streams import cluster, logs, look, metrics, policy_command, run, what_if, why
 from streams.broker import Broker, run_foreground
 from streams.capture import InvalidCapture, capture, manifest_path, read_capture, replay
 from streams.clock import now_ms
@@ -25,9 +27,11 @@ from streams.cluster import ClusterRefused
 from streams.content_api import Trouble
 from streams.content_source import UnknownSite
 from streams.endpoints import Choice
+from streams.histories import InvalidHistory, run_curve
 from streams.jars import BrokerError
 from streams.kafka import Out, send_all
 from streams.offered import offered_streams
+from streams.policy_files import load
 from streams.reconcile import reconcile
 from streams.score import run_score
 from streams.settings import InvalidSetting, Settings, cache_folder, since_ms, state_folder
@@ -44,6 +48,18 @@ STEP_HELP = {
 SINCE_HELP = "where a first start begins: a time (RFC 3339), 90m, 6h, 7d or earliest (default: now)"
 DEFAULT_BROKER_PORT = 9092
 
+# What a person can repair: one line says it, and the code is that of a wrong configuration.
+REFUSED = (
+    InvalidSetting,
+    InvalidPolicy,
+    InvalidHistory,
+    BrokerError,
+    ClusterRefused,
+    InvalidCapture,
+    look.UnreadableFile,
+    OSError,
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
@@ -53,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.command(arguments, os.environ)
     except BrokenPipeError:  # before OSError, which it is too
         return run.OK
-    except (InvalidSetting, BrokerError, ClusterRefused, InvalidCapture, look.UnreadableFile, OSError) as exc:
+    except REFUSED as exc:
         print(f"sluice: {exc}", file=sys.stderr)
         return run.MISCONFIGURED
     except KeyboardInterrupt:
@@ -131,6 +147,32 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("file", type=Path, help="what `sluice capture` wrote")
     command.add_argument("-o", "--output", type=Path, help="default: standard output")
 
+    command = _command(
+        commands, "curve", _curve, "how fast bad edits of a history are undone, from the gate's decisions"
+    )
+    command.add_argument("file", type=Path, help="CSV: page, rev_id, ts, user, kind, sha1; may be .gz")
+    command.add_argument("--decisions", type=Path, metavar="OUT.ndjson", help="one line per edit goes there")
+
+    command = _command(commands, "why", _why, "every decision about one revision, and what led to it")
+    command.add_argument("wiki", help="as enwiki")
+    command.add_argument("rev", type=int, help="the revision's id")
+    command.add_argument("--on", type=Path, metavar="LOG", help="a capture; default: the topics")
+
+    command = _command(commands, "what-if", _what_if, "what other policies would have done with the log, side by side")
+    command.add_argument("policies", nargs="+", metavar="POLICY", help="FILE.toml, or name=hold in seconds")
+    command.add_argument("--on", type=Path, metavar="LOG", help="a capture; default: the topic")
+    command.add_argument("--from", dest="begin", metavar="TIME", help="only events from then on (RFC 3339)")
+    command.add_argument("--to", dest="end", metavar="TIME", help="only events before")
+    command.add_argument("--picture", type=Path, nargs="*", default=[], metavar="FILE", help="FILE.png, FILE.svg")
+
+    command = _command(
+        commands, "policy", _policy, "look at policy files: are they right, what do they say, what would they do"
+    )
+    command.add_argument("action", choices=["check", "explain", "try"])
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE.toml")
+    command.add_argument(
+        "--on", type=Path, metavar="LOG", help="of `try`: a capture, or a history as of `sluice curve`"
+    )
     command = _command(commands, "score", _score, "hold every topic against the ledger of a simulated wiki")
     command.add_argument("ledger", type=Path, help="what the simulated wiki wrote")
     command.add_argument("--wait", type=float, default=10, help="seconds for what is under way (default: %(default)s)")
@@ -305,6 +347,56 @@ def _replay(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "no decision"
     print(f"{counts}; {unreadable} unreadable records", file=sys.stderr)
     return run.OK if not unreadable else run.FAILED
+
+
+def _curve(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    print(run_curve(arguments.file, arguments.decisions))
+    return run.OK
+
+
+def _why(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    if arguments.on is None:
+        found = asyncio.run(why.from_topics(Settings.from_env(env), arguments.wiki, arguments.rev))
+    else:
+        found = list(why.from_capture(arguments.on, arguments.wiki, arguments.rev))
+    text, good = why.told(arguments.wiki, arguments.rev, found)
+    print(text)
+    return run.OK if good and found else run.FAILED
+
+
+def _what_if(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings = Settings.from_env(dict(env) | {"SLUICE_POLICIES": ",".join(arguments.policies)})
+    records: Iterable[what_if.Record]
+    records = what_if.from_capture(arguments.on) if arguments.on else asyncio.run(what_if.from_topic(settings))
+    begin, end = (_time(text) for text in (arguments.begin, arguments.end))
+    if begin is not None or end is not None:
+        records = what_if.between(records, begin or 0, end or 2**63)
+    outcomes = what_if.compare(records, settings.policies, settings.grace_seconds)
+    print(whatif.table(outcomes))
+    for path in arguments.picture:
+        what_if.draw(outcomes, path)
+    return run.OK
+
+
+def _time(text: str | None) -> int | None:
+    try:
+        return None if text is None else milliseconds(text)
+    except ValueError as exc:
+        raise InvalidSetting(f"{text!r} is no time: {exc}") from exc
+
+
+def _policy(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    if arguments.action == "check":
+        lines, good = policy_command.check(arguments.files)
+        print("\n".join(lines))
+        return run.OK if good else run.FAILED
+    if arguments.action == "explain":
+        print("\n\n".join(policy_command.explain(load(path), path.read_text("utf-8")) for path in arguments.files))
+        return run.OK
+    if arguments.on is None:
+        raise InvalidSetting("`sluice policy try` needs --on LOG: a capture, or a history as of `sluice curve`")
+    print(policy_command.attempt([load(path) for path in arguments.files], arguments.on))
+    return run.OK
 
 
 def _score(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

@@ -7,20 +7,28 @@ from the compacted `gate-state` topic when the partition is taken over, after th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from processors.shard import Group, PageKey, Shard, Unreadable
+from processors.shard import Group, Shard, Unreadable, rebuilt
+from processors.store import PageKey, Row
 from schemas.deadletter import DeadLetter
 from schemas.decision import encode_decisions
-from schemas.log import Policies, decode_policies, encode_policies
-from schemas.page import POLICIES_KEY, Page, decode_page, encode_page, page_key
+from schemas.page import POLICIES_KEY, page_key, read_key
 from schemas.reasons import Step
 from streams import metrics
+from streams.disk import Disk
 from streams.exactly_once import ExactlyOnce
-from streams.kafka import Out, header, letter_out, origin, read_partition
+from streams.kafka import Out, end_offset, header, letter_out, origin, read_batches, read_partition
 from streams.settings import Settings
-from streams.topics import Topics, limits
+from streams.topics import KEEP_MS, Topics, limits
+
+# Pages in use per partition; all others are on disk only.
+HOT_PAGES = 20_000
+# How often a store on disk learns how far it is: after a crash it reads so much again.
+LOOK_SECONDS = 30.0
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
@@ -47,22 +55,61 @@ class Gate:
         self._topics = Topics(settings)
         self._shards: dict[int, Shard] = {}
         self._made: dict[int, list[Group]] = {}
+        self._rows: dict[int, Mapping[PageKey, Row | None]] = {}
+        self._disks: dict[int, Disk] = {}
+        self._ends: dict[int, int] = {}
+        self._looked: dict[int, float] = {}
 
     async def own(self, partition: int) -> None:
-        """Rebuild the partition's shard from what was last committed."""
-        pages: dict[bytes, bytes | None] = {}
-        for record in await read_partition(self._settings, self._topics.gate_state, partition):
-            pages[record.key] = record.value
-        rules = pages.pop(POLICIES_KEY, None)
-        policies: Policies | None = None if rules is None else decode_policies(rules)
-        self._shards[partition] = Shard([decode_page(value) for value in pages.values() if value is not None], policies)
+        """Take up what was last committed: the store on disk and what the topic has beyond it, or all of the topic."""
+        topic = self._topics.gate_state
+        if not self._settings.state:
+            last = {r.key: r.value for r in await read_partition(self._settings, topic, partition)}
+            self._shards[partition] = rebuilt([(key, value) for key, value in last.items() if value is not None])
+            return
+        path = Path(self._settings.state) / "gate" / f"{topic}-{partition}.db"
+        name = f"{self._settings.kafka}/{topic}/{partition}"
+        disk = Disk(path, topic=name, now_s=time.time(), stale_s=KEEP_MS / 1000 / 2)
+        try:
+            if disk.next_offset > await end_offset(self._settings, topic, partition):
+                disk.make_anew()  # the topic is another one under the same name
+            shard = Shard(store=disk, hot_pages=HOT_PAGES)
+            fresh = await self._catch_up(disk, partition)
+            shard.restore(disk.beside(), fresh)
+        except BaseException:
+            disk.close()
+            raise
+        self._disks[partition], self._shards[partition] = disk, shard
+
+    async def _catch_up(self, disk: Disk, partition: int) -> set[PageKey] | None:
+        """Read into the store what the topic has beyond it. Which pages are new to it; None = all may be due anew."""
+        began, policies = disk.next_offset, dict(disk.beside()).get(POLICIES_KEY)
+        fresh: set[PageKey] = set()
+        async for records in read_batches(self._settings, self._topics.gate_state, partition, disk.next_offset):
+            rows: dict[PageKey, Row | None] = {}
+            beside: dict[bytes, bytes | None] = {}
+            for record in records:
+                if record.key.startswith(b"~"):
+                    beside[record.key] = record.value
+                else:
+                    # What is due is found out once the policies are known.
+                    row = None if record.value is None else Row(record.value, None, frozenset(), 0)
+                    rows[read_key(record.key)] = row
+            disk.commit(rows, beside, records[-1].offset + 1, time.time())
+            fresh.update(rows)
+        changed = dict(disk.beside()).get(POLICIES_KEY) != policies
+        return None if changed or not began else fresh
 
     def lost(self, partition: int) -> None:
         self._shards.pop(partition, None)
+        self._rows.pop(partition, None)
+        if partition in self._disks:
+            self._disks.pop(partition).close()
 
     async def work(self, partition: int, records: Sequence[Any]) -> list[Out]:
         """Decisions, dead letters and the states that changed, in this order. A page's state is written once."""
         shard = self._shards[partition]
+        await self._note_end(partition)
         outs: list[Out] = []
         made = self._made[partition] = []
         for record in records:
@@ -73,16 +120,27 @@ class Gate:
                 continue
             made += groups
             outs += [self._decisions(partition, record, group) for group in groups]
-        outs += [self._state(partition, shard, key) for key in sorted(shard.touched)]
-        shard.touched.clear()
-        if shard.policies_changed and shard.policies is not None:
-            outs.append(self._out(partition, POLICIES_KEY, encode_policies(shard.policies)))
-            shard.policies_changed = False
+        rows = self._rows[partition] = shard.changed()
+        outs += [self._out(partition, page_key(*key), None if row is None else row.value) for key, row in rows.items()]
+        outs += [self._out(partition, key, value) for key, value in sorted(shard.beside.items())]
         return outs
 
+    async def _note_end(self, partition: int) -> None:
+        """Now and then look where the topic ends. Nobody else writes this partition of it, so all that is ours."""
+        if partition in self._disks and time.monotonic() - self._looked.get(partition, 0.0) > LOOK_SECONDS:
+            self._looked[partition] = time.monotonic()
+            self._ends[partition] = await end_offset(self._settings, self._topics.gate_state, partition)
+
     def committed(self, partition: int, records: Sequence[Any], outs: Sequence[Out]) -> None:
-        """Count what was committed."""
+        """Move what was committed to the store, and count it."""
         shard = self._shards[partition]
+        rows = self._rows.pop(partition)
+        if partition in self._disks:
+            disk = self._disks[partition]
+            disk.commit(rows, shard.beside, self._ends.pop(partition, disk.next_offset), time.time())
+            shard.flush({})
+        else:
+            shard.flush(rows)
         metrics.RECORDS.labels(Step.GATE, "in").inc(len(records))
         metrics.RECORDS.labels(Step.GATE, "out").inc(len(self._made[partition]))
         for group in self._made[partition]:
@@ -93,7 +151,7 @@ class Gate:
                 metrics.DEAD_LETTERS.labels(Step.GATE, dict(out.headers)["reason"].decode()).inc()
         if shard.heard >= 0:
             metrics.LAST_EVENT.labels(Step.GATE).set(shard.heard / 1000)
-        metrics.PAGES.set(sum(len(each.pages) for each in self._shards.values()))
+        metrics.PAGES.set(sum(each.count for each in self._shards.values()))
         metrics.PENDING.set(sum(each.pending for each in self._shards.values()))
 
     def _decisions(self, partition: int, record: Any, group: Group) -> Out:
@@ -102,12 +160,11 @@ class Gate:
             key=group.key,
             value=encode_decisions(group.decisions),
             partition=partition,
-            headers=[("offset", str(record.offset).encode())],
+            headers=[
+                ("offset", str(record.offset).encode()),
+                ("heard_ms", str(self._shards[partition].heard).encode()),
+            ],
         )
-
-    def _state(self, partition: int, shard: Shard, key: PageKey) -> Out:
-        page: Page | None = shard.pages.get(key)
-        return self._out(partition, page_key(*key), None if page is None else encode_page(page))
 
     def _out(self, partition: int, key: bytes, value: bytes | None) -> Out:
         return Out(topic=self._topics.gate_state, key=key, value=value, partition=partition)

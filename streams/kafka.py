@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -184,6 +184,35 @@ async def read_partition(
             batch = await reader.getmany(tp, timeout_ms=1000)
             records.extend(record for record in batch.get(tp, ()) if record.offset < last)
         return records
+    finally:
+        await close_consumer(reader)
+
+
+async def read_batches(settings: Settings, topic: str, partition: int, start: int) -> AsyncIterator[list[Any]]:
+    """The committed records of one partition from `start` to the last one now, in batches that are never empty."""
+    reader = consumer(settings)
+    try:
+        await reader.start()
+        tp = TopicPartition(topic, partition)
+        reader.assign([tp])
+        last = (await reader.end_offsets([tp]))[tp]
+        reader.seek(tp, max(start, (await reader.beginning_offsets([tp]))[tp]))
+        while await reader.position(tp) < last:
+            batch = (await reader.getmany(tp, timeout_ms=1000, max_records=2000)).get(tp, ())
+            if records := [record for record in batch if record.offset < last]:
+                yield records
+    finally:
+        await close_consumer(reader)
+
+
+async def end_offset(settings: Settings, topic: str, partition: int) -> int:
+    """The offset after the last committed record of one partition."""
+    reader = consumer(settings)
+    try:
+        await reader.start()
+        tp = TopicPartition(topic, partition)
+        end: int = (await reader.end_offsets([tp]))[tp]
+        return end
     finally:
         await close_consumer(reader)
 

@@ -17,6 +17,7 @@ from schemas.event import (
     milliseconds,
 )
 from schemas.log import Policies, Policy
+from streams.policy_files import load
 
 DEFAULT_SOURCE = "https://stream.wikimedia.org"
 DEFAULT_CONTENT = "https://{domain}/w/api.php"
@@ -59,7 +60,7 @@ class Settings:
     wikis: tuple[str, ...] = _about("wikis to keep, comma-separated (enwiki,dewiki); empty = all", ())
     since: str = _about("where a first start begins: a time (RFC 3339), 90m, 6h, 7d or earliest; empty = now", "")
     policies: tuple[Policy, ...] = _about(
-        "policies as name=hold in seconds, comma-separated; hold 0 is live",
+        "policies, comma-separated: each a policy file (deploy/policies/careful.toml), or short: name=hold in seconds",
         (
             Policy(name="live", hold_seconds=0),
             Policy(name="fast", hold_seconds=300),
@@ -83,7 +84,10 @@ class Settings:
     siteinfo: str = _about("folder of <wiki>.json, siteinfo of wikis whose own words count; empty = shipped ones", "")
     assign: str = _about("partitions of this process: group (shared with others) or all", "group")
     instance: str = _about("stable name of this worker in its consumer group; empty = none", "")
-    state: str = _about("folder of the own broker's data; empty = ~/.local/state/sluice", "")
+    state: str = _about(
+        "folder of the own broker's data and the gate's store; empty = ~/.local/state/sluice, and the gate in memory",
+        "",
+    )
     metrics_host: str = _about("address of /metrics", "127.0.0.1")
     metrics_port: int = _about("port of /metrics; 0 = none", 9108)
 
@@ -164,7 +168,7 @@ def cache_folder(env: Mapping[str, str]) -> Path:
 
 def _read(name: str, default: Any, text: str) -> Any:
     if name == "policies":
-        return tuple(_policy(part) for part in text.split(",") if part.strip())
+        return _policies(tuple(_policy(part) for part in text.split(",") if part.strip()))
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if isinstance(default, int):
@@ -178,14 +182,29 @@ def _write(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(_write(item) for item in value)
     if isinstance(value, Policy):
-        return f"{value.name}={value.hold_seconds:g}"
+        return value.path or f"{value.name}={value.hold_seconds:g}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _policies(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    names = [policy.name for policy in policies]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"two policies are called {twice!r}")
+    return policies
+
+
 def _policy(part: str) -> Policy:
+    if part.strip().endswith(".toml"):
+        try:
+            return load(Path(part.strip()))
+        except OSError as exc:
+            raise ValueError(str(exc)) from exc
     name, equals, hold = part.strip().partition("=")
     if not equals or not name.isidentifier() or not name.isascii() or not name.islower():
-        raise ValueError(f"{part!r} is no policy; write name=seconds, the name in lower-case letters and digits")
+        raise ValueError(
+            f"{part!r} is no policy; write a file's name or name=seconds, the name in lower-case letters and digits"
+        )
     seconds = float(hold)
     if not 0 <= seconds <= 90 * 86_400:
         raise ValueError(f"{part!r}: a hold is from 0 s to 90 days")

@@ -28,7 +28,16 @@ from processors.route import Seen, route
 from schemas.control import ENDPOINT, RECONCILED, control_kind, decode_endpoint, decode_reconciled
 from schemas.deadletter import DeadLetter
 from schemas.event import Event, InvalidEvent, decode_event
-from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, InvalidRecord, Tick, encode_policies, encode_tick
+from schemas.log import (
+    KIND_CONTROL,
+    KIND_EVENT,
+    KIND_TICK,
+    InvalidRecord,
+    Policies,
+    Tick,
+    encode_policies,
+    encode_tick,
+)
 from schemas.reasons import SetAside, Step
 from streams import erase, metrics
 from streams.clock import Steps, now_ms
@@ -37,6 +46,7 @@ from streams.erase import Eraser, Erasure
 from streams.failpoints import failpoint
 from streams.inbox import Closed, Inbox, Item, Message, Named, Opened
 from streams.kafka import Out, letter_out, quiet_client_logs
+from streams.policy_files import Watch
 from streams.settings import Settings, since_ms
 from streams.source_log import Found, SourceLog
 from streams.sse import Subscription, check_source
@@ -80,13 +90,14 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 async def _keep_writing(settings: Settings, stop: asyncio.Event) -> None:
     rebuilt = False
+    policies = Watch(settings.rules)
     while not stop.is_set():
         began = time.monotonic()
         try:
             writer = await SourceLog.open(settings)
             began = time.monotonic()
             try:
-                await _Writing(settings, writer).run(stop)
+                await _Writing(settings, writer, policies).run(stop)
             finally:
                 await writer.close()
         except (KafkaError, AssertionError) as exc:
@@ -104,12 +115,12 @@ async def _keep_writing(settings: Settings, stop: asyncio.Event) -> None:
 class _Writing:
     """One life of the writer: from the last committed tick to an error or the end."""
 
-    def __init__(self, settings: Settings, writer: SourceLog) -> None:
+    def __init__(self, settings: Settings, writer: SourceLog, policies: Watch) -> None:
         self._settings = settings
         self._writer = writer
         self._inbox = Inbox()
         self._endpoints = Endpoints(settings)
-        self._batches = Batches(settings, writer.found, now_ms())
+        self._batches = Batches(settings, writer.found, now_ms(), policies)
         self._eraser = Eraser(settings)
         self._erasure: tuple[Erasure, asyncio.Future[None]] | None = None
         self._steps = Steps()
@@ -194,7 +205,7 @@ class _Writing:
 class Batches:
     """What to write for what came. Its state is ahead of the log until the commit; if that fails it is thrown away."""
 
-    def __init__(self, settings: Settings, found: Found, at_ms: int) -> None:
+    def __init__(self, settings: Settings, found: Found, at_ms: int, policies: Watch | None = None) -> None:
         self._settings = settings
         self._topics = Topics(settings)
         self._all_changes = settings.recentchange == "all"
@@ -205,6 +216,7 @@ class Batches:
         )
         tick = found.tick or Tick(number=0, heard_ms={}, cursor=())
         self._tick = tick
+        self._policies = policies or Watch(settings.rules)
         self._cursor = Cursor(tick.cursor)
         self._heard = Heard.restored(bounds, tick, at_ms)
         self._seen: defaultdict[str, Seen] = defaultdict(lambda: Seen(KNOWN_IDS))
@@ -232,7 +244,8 @@ class Batches:
         tick. Times: see `Heard`.
         """
         number = self._tick.number + 1
-        outs = [*self._rules(number)]
+        policies = self._policies.current()
+        outs = [*self._rules(number, policies)]
         for record in control:
             if record.value is not None:
                 outs += self._told(record)
@@ -244,7 +257,7 @@ class Batches:
             heard_ms=self._heard.until(read_ms, all_read=all_read),
             cursor=self._cursor.positions,
             control_offset=control[-1].offset + 1 if control else self._tick.control_offset,
-            policies=_digest(self._settings),
+            policies=_digest(policies),
         )
         outs += self._everywhere(KIND_TICK, self._tick.key, encode_tick(self._tick))
         return outs
@@ -268,12 +281,12 @@ class Batches:
             lag_ms = 0 if self._heard.caught_up(at_ms) else max(0, at_ms - self._newest_ms)
             metrics.LAG_SECONDS.labels(Step.SOURCE).set(lag_ms / 1000)
 
-    def _rules(self, number: int) -> Iterator[Out]:
+    def _rules(self, number: int, policies: Policies) -> Iterator[Out]:
         """The policies, wherever they differ from those of the last tick."""
-        digest = _digest(self._settings)
+        digest = _digest(policies)
         if digest != self._tick.policies:
             key = f"control:policies:{digest}:{number}".encode()
-            yield from self._everywhere(KIND_CONTROL, key, encode_policies(self._settings.rules))
+            yield from self._everywhere(KIND_CONTROL, key, encode_policies(policies))
 
     def _told(self, record: Any) -> list[Out]:
         """One record of `sluice.control.v1`."""
@@ -354,5 +367,5 @@ class Batches:
         return Out(topic=self._topics.source, key=key, value=value, partition=partition, headers=headers)
 
 
-def _digest(settings: Settings) -> str:
-    return hashlib.sha256(encode_policies(settings.rules)).hexdigest()[:16]
+def _digest(policies: Policies) -> str:
+    return hashlib.sha256(encode_policies(policies)).hexdigest()[:16]

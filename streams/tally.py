@@ -58,6 +58,7 @@ def why(decision: Decision) -> str:
         SignalKind.REVERTED_TAG: "tagged mw-reverted",
         SignalKind.PAGE_DELETE: "page deleted",
         SignalKind.HIDE: "hidden",
-    }[signal.kind]
+        SignalKind.BLOCK: "its editor was blocked",
+    }.get(signal.kind, decision.reason)
     own = ", own edit" if signal.by_self else ""
     return f"{max(0, signal.at_ms - decision.start_ms) / 1000:.0f} s later {what}{own}"

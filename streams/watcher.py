@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from processors.gate import heard_until
+from processors.plans import heard_until
 from schemas.decision import decode_decisions
 from schemas.event import EDIT_KINDS, PageChange, decode_event
 from schemas.log import KIND_EVENT, KIND_TICK, decode_tick

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,17 @@ from processors.html import read_html
 from processors.namespaces import language_of, namespaces_of
 from processors.scan import scan
 from processors.shard import Shard
+from processors.store import Row
 from schemas.content import Content, Text, decode_content, encode_content
+from schemas.decision import encode_decisions
 from schemas.enriched import encode_enriched
-from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, decode_event, rfc3339
+from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, Tick, encode_policies, encode_tick
+from schemas.page import Edit, Page, encode_page
 from schemas.reasons import Answer, Step
 from streams import cluster, metrics, source
 from streams.broker import Broker
+from streams.disk import Disk
 from streams.eventstreams import SimulatedSource
 from streams.exactly_once import ExactlyOnce
 from streams.kafka import Out, consumer, producer, read_partition, send, send_all
@@ -68,6 +73,7 @@ def main() -> int:
     compare_texts()
     hostile_pages()
     observe()
+    pending()
     simulate()
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder), cache=cache_folder(os.environ)) as broker:
         settings = Settings(kafka=broker.bootstrap, partitions=3, assign="all", metrics_port=0)
@@ -295,28 +301,41 @@ def hostile_pages() -> None:
 
 
 def history(count: int) -> Iterator[tuple[bytes, bytes]]:
-    """Records of the log: `count` edits of count/10 pages, a twentieth of them reverts, and ticks."""
+    """Records of the log, of real size: `count` edits of count/10 pages, a twentieth of them reverts, and ticks."""
     chooser = random.Random(7)
     texts: dict[int, list[str]] = {}
+    shown = dict.fromkeys(("is_content_visible", "is_editor_visible", "is_comment_visible"), True)
     for n in range(count):
         page = chooser.randrange(count // 10)
         before = texts.setdefault(page, [])
         back = len(before) >= 2 and chooser.random() < 0.05
         before.append(before[-2] if back else f"{n:031}")
         at_ms = EPOCH + n * 50
+        dt = rfc3339(at_ms)
+        editor = {"user_text": f"User {n % 97}", "user_id": 1 + n % 97, "is_bot": False, "is_temp": False,
+                  "groups": ["*", "user"], "edit_count": 40, "registration_dt": "2020-01-01T00:00:00Z"}  # fmt: skip
         doc = {
-            "meta": {"id": f"e{n}", "stream": PAGE_CHANGE, "domain": "en.wikipedia.org", "dt": rfc3339(at_ms)},
+            "$schema": "/mediawiki/page/change/1.2.0",
+            "meta": {"id": f"{n:08}-0000-4000-8000-000000000000", "stream": PAGE_CHANGE, "domain": "en.wikipedia.org",
+                     "dt": dt, "uri": f"https://en.wikipedia.org/wiki/Page_{page}", "request_id": f"{n:036}",
+                     "topic": f"eqiad.{PAGE_CHANGE}", "partition": 0, "offset": n},
+            "changelog_kind": "update",
             "page_change_kind": "edit",
-            "dt": rfc3339(at_ms),
+            "dt": dt,
             "wiki_id": "enwiki",
-            "page": {"page_id": page, "page_title": f"Page {page}", "namespace_id": 0},
+            "page": {"page_id": page, "page_title": f"Page {page}", "namespace_id": 0, "is_redirect": False},
+            "performer": editor,
             "revision": {
-                "rev_id": n,
-                "rev_dt": rfc3339(at_ms),
-                "rev_sha1": before[-1],
-                "editor": {"user_text": f"User {n % 97}"},
+                "rev_id": n, "rev_parent_id": n - 1, "rev_dt": dt, "is_minor_edit": False, "rev_sha1": before[-1],
+                "rev_size": 9999, "comment": "/* History */ " + "what was changed, and why " * 3, "editor": editor,
+                "content_slots": {"main": {"slot_role": "main", "content_model": "wikitext", "content_size": 9999,
+                                           "content_sha1": before[-1], "content_format": "text/x-wiki"}},
+                **shown,
             },
-        }
+            "prior_state": {"revision": {"rev_id": n - 1, "rev_dt": dt, "rev_sha1": f"{n - 1:031}", "rev_size": 9998}},
+        }  # fmt: skip
+        if len(before) > 1:
+            doc["prior_state"]["revision"]["rev_sha1"] = before[-2]  # type: ignore[index]
         yield KIND_EVENT, orjson.dumps(doc)
         if n % 20 == 19:
             heard = dict.fromkeys((PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE), at_ms)
@@ -324,58 +343,108 @@ def history(count: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def observe(count: int = 40_000) -> None:
-    """The shard against the least that does the same: three windows, identity reverts, a dict and a heap."""
+    """Bytes to bytes: the shard against the least that does the same and keeps nothing; and what policies cost."""
     log = list(history(count))
-    rules = Policies(policies=tuple(Policy(name=f"w{hold}", hold_seconds=hold) for hold in HOLDS))
-    shard = Shard()
-    shard.apply(KIND_CONTROL, encode_policies(rules))
     began = time.process_time()
-    ours_decided = sum(len(group.decisions) for kind, value in log for group in shard.apply(kind, value))
+    ours_decided = shard_over(log, HOLDS)[0]
     ours = time.process_time() - began
     began = time.process_time()
     theirs_decided = dict_and_heap(log)
     theirs = time.process_time() - began
-    row(
-        f"observe, {count:,} edits × 3 windows", count / ours, count / theirs, "/s", "dict and heap, no proof, no state"
-    )
+    row(f"observe, {count:,} edits × 3 windows", count / ours, count / theirs, "/s", "dict and heap, keeps nothing")
     print(f"{'  decisions':<34}{ours_decided:>8,}    {theirs_decided:>8,}")
+    began = time.process_time()
+    fifty = shard_over(log, HOLDS * 16 + HOLDS[:2])[1]
+    many = time.process_time() - began
+    three = shard_over(log, HOLDS)[1]
+    row("50 policies of 3 holds, CPU", many, ours, "s", "3 policies")
+    row("  state, bytes per edit", fifty / count, three / count, "B", "3 policies")
+
+
+def shard_over(log: Sequence[tuple[bytes, bytes]], holds: Sequence[int]) -> tuple[int, int]:
+    """(decisions made and encoded, bytes of all page states at the end)."""
+    named = tuple(Policy(name=f"w{n}_{hold}", hold_seconds=hold) for n, hold in enumerate(holds))
+    shard = Shard()
+    shard.apply(KIND_CONTROL, encode_policies(Policies(policies=named)))
+    decided = 0
+    for kind, value in log:
+        for group in shard.apply(kind, value):
+            decided += len(group.decisions)
+            encode_decisions(group.decisions)
+    return decided, sum(len(encode_page(page)) for page in shard.hot.values())
 
 
 def dict_and_heap(log: Sequence[tuple[bytes, bytes]], grace_ms: int = 60_000) -> int:
     rings: dict[int, list[tuple[int, str]]] = {}
     pending: dict[tuple[int, int], bool] = {}
     released: set[tuple[int, int]] = set()
-    due: list[tuple[int, int, int]] = []
+    due: list[tuple[int, int, int, int]] = []
     decided = 0
+
+    def emit(hold: int, page: int, rev: int, state: str, at_ms: int) -> None:
+        nonlocal decided
+        decided += 1
+        orjson.dumps({"policy": f"w{hold}", "page_id": page, "rev_id": rev, "state": state, "at_ms": at_ms})
+
     for kind, value in log:
         doc = orjson.loads(value)
         if kind == KIND_TICK:
             heard = min(doc["heard_ms"].values())
             while due and due[0][0] <= heard:
-                _, rev, hold = heapq.heappop(due)
+                at_ms, rev, hold, page = heapq.heappop(due)
                 if pending.pop((rev, hold), False):
                     released.add((rev, hold))
-                    decided += 1
+                    emit(hold, page, rev, "released", at_ms)
             continue
-        event = decode_event(value)
-        rev, sha1 = event.rev_id, event.rev_sha1  # type: ignore[union-attr]
-        ring = rings.setdefault(event.page_id, [])  # type: ignore[union-attr]
+        revision, page = doc["revision"], doc["page"]["page_id"]
+        rev, sha1 = revision["rev_id"], revision["rev_sha1"]
+        at_ms = round(datetime.fromisoformat(revision["rev_dt"]).timestamp() * 1000)
+        ring = rings.setdefault(page, [])
         same = [at for at, (_, seen) in enumerate(ring) if seen == sha1]
         for undone, _ in ring[same[-1] + 1 :] if same else ():
             for hold in HOLDS:
-                if pending.pop((undone, hold), False) or (undone, hold) in released:
+                if pending.pop((undone, hold), False):
+                    emit(hold, page, undone, "withheld", at_ms)
+                elif (undone, hold) in released:
                     released.discard((undone, hold))
-                    decided += 1
+                    emit(hold, page, undone, "retracted", at_ms)
         ring.append((rev, sha1))
         del ring[:-16]
         for hold in HOLDS:
             if hold:
                 pending[rev, hold] = True
-                heapq.heappush(due, (event.rev_ms + hold * 1000 + grace_ms, rev, hold))  # type: ignore[union-attr]
+                heapq.heappush(due, (at_ms + hold * 1000 + grace_ms, rev, hold, page))
             else:
                 released.add((rev, hold))
-                decided += 1
+                emit(hold, page, rev, "released", at_ms)
     return decided
+
+
+def pending(count: int = 100_000) -> None:
+    """What a pending edit takes: as bytes in memory, and in a store on disk with what the process needs for it."""
+    chooser = random.Random(3)
+    names = ("live", "fast", "standard")
+    context = (0, ("edit",), "registered", (), ())
+    rows = {}
+    for n in range(count):
+        sha1 = "".join(chooser.choices("0123456789abcdefghijklmnopqrstuvwxyz", k=31))
+        edit = Edit(
+            2_500_000_000 + n, 0, f"{n:08}-0000-4000-8000-000000000000", EPOCH + n, sha1, f"{n:016x}", context, b"100"
+        )
+        page = Page("enwiki", n, f"Page_{n}", names, [(edit.rev_id, sha1)], [edit])
+        rows["enwiki", n] = Row(encode_page(page), EPOCH + n, frozenset(), 2)
+    held = sum(len(row.value) for row in rows.values())
+    with tempfile.TemporaryDirectory() as folder, Disk(Path(folder) / "d.db", topic="t", now_s=1, stale_s=9) as disk:
+        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+        keys = list(rows)
+        for at in range(0, count, 500):
+            disk.write({key: rows[key] for key in keys[at : at + 500]})
+        took = time.process_time() - began
+        size = sum(path.stat().st_size for path in Path(folder).iterdir())
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    row(f"pending edit, {count:,} pages", held / count, 960, "B", "dict and heap: 960 B (measured elsewhere)")
+    print(f"{'  on disk; resident for it':<34}{size / count:>8,.0f} B  {grown / count:>8,.0f} B")
+    print(f"{'  written':<34}{count / took:>8,.0f} /s")
 
 
 def simulate(changes: int = 20_000) -> None:

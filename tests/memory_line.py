@@ -374,9 +374,5 @@ def _enriched(encoded: bytes, content: Content) -> bytes:
 
 
 def objections(found: Score) -> list[str]:
-    """What the oracle objects to, beside the one thing that is known of the gate.
-
-    It lets out at once what a late signal names, before what is older and as due; `test_oracle_catches` waits for that
-    to end, and then this does too.
-    """
-    return [f"{d.check}: {d.what}; {d.came}" for d in found.disagreements if "it came after revision" not in d.what]
+    """What the oracle objects to."""
+    return [f"{d.check}: {d.what}; {d.came}" for d in found.disagreements]

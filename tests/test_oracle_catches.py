@@ -365,7 +365,6 @@ def test_the_line_as_it_is_agrees_with_the_ledger(random_state: int) -> None:
     assert {finding.check for finding in found.findings if finding.looked_at} == set(Check)
 
 
-@pytest.mark.xfail(strict=True, reason="the gate lets out at once what a late signal names, before what is older")
 def test_edits_that_are_due_together_go_out_in_order_though_a_late_signal_names_the_newer_one() -> None:
     # Revisions 1 and 2 of a page wait; before the tick that would release both, 2 is reverted, after its fire time.
     assert MemoryLine(told(2, crowded=True)).score().disagreements == ()

@@ -1,0 +1,163 @@
+"""When an edit fires under a policy, and how it then ends, as far as is known now. Pure.
+
+Each knob can only move the deadline back: quiet clock and war by later edits, risk by a score, review by its absence,
+taint by what the edit stands on. Only what happened before the fire time that it would change counts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from processors.lineage import root
+from processors.plans import UNSCORED, Plan, Rules
+from processors.wikis import risk_limit
+from schemas.decision import Signal
+from schemas.page import PENDING, Edit, Page
+from schemas.policy import Risk, Rule
+from schemas.reasons import Bar, SignalKind
+
+# A score that has not come by then is missing.
+SCORE_WAIT_MS = 30_000
+LOOKED_AT = frozenset({SignalKind.PATROL, SignalKind.APPROVE})
+
+
+class Verdict(NamedTuple):
+    """fire_ms: as in `processors.gate`. reason: None = it will be released. signals: what led to this, beside its own.
+
+    root: the barred revision it stands on, or None. nominal_ms: when it would fire if it stood on none.
+    """
+
+    fire_ms: int
+    reason: Bar | None = None
+    signals: tuple[Signal, ...] = ()
+    root: int | None = None
+    nominal_ms: int = 0
+
+
+def fire_time(page: Page, edit: Edit, policy: int, rules: Rules) -> int:
+    """When an edit fires by itself, whatever it stands on."""
+    plan: Plan = edit.plan
+    if policy in plan.simple and not edit.floor_ms:
+        return edit.start_ms + plan.holds_ms[policy] + rules.grace_ms
+    return edit.start_ms if policy in plan.instant else _alone(page, edit, policy, rules).fire_ms
+
+
+def outcome(page: Page, edit: Edit, policy: int, rules: Rules, until_ms: int | None = None) -> Verdict:
+    """How `edit` will end under a policy if nothing more is heard.
+
+    until_ms: beyond that it does not matter what it stands on, only that it does not fire sooner.
+    """
+    plan: Plan = edit.plan
+    rule = plan.rules[policy]
+    if policy in plan.instant:
+        return Verdict(edit.start_ms)
+    if rule.plain or not page.tricky:
+        return Verdict(edit.start_ms + plan.holds_ms[policy] + rules.grace_ms)
+    alone = _alone(page, edit, policy, rules)
+    if until_ms is not None and alone.fire_ms > until_ms:
+        return alone
+    if alone.reason is None:
+        alone = _in_gap(edit, rule, alone, rules)
+
+    def held(node: Edit, policy: int) -> bool:
+        waits = node.states[policy] == PENDING
+        if waits and node.plan.rules[policy].risk is None:
+            return False
+        reason = _alone(page, node, policy, rules).reason
+        return reason is Bar.RISK or (not waits and reason is not None)
+
+    barred = root(page, edit, policy, alone.fire_ms, held)
+    if barred is None:
+        return alone
+    bar = next((e for e in reversed(page.edits) if e.rev_id == barred), edit)
+    stands_on = Signal(kind=SignalKind.TAINT, event_id=bar.event_id, at_ms=bar.start_ms, by_rev_id=barred)
+    last_ms = max(alone.fire_ms, edit.start_ms + rule.max_hold_ms + rules.grace_ms)
+    return Verdict(last_ms, alone.reason or Bar.TAINTED, (*alone.signals, stands_on), barred, alone.fire_ms)
+
+
+def _alone(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
+    plan: Plan = edit.plan
+    rule = plan.rules[policy]
+    due_ms = edit.start_ms + plan.holds_ms[policy]
+    last_ms = edit.start_ms + max(rule.max_hold_ms, plan.holds_ms[policy])
+    reason: Bar | None = None
+    signals: tuple[Signal, ...] = ()
+    war = rule.war is not None and any(
+        s.kind is SignalKind.EDIT_WAR and s.at_ms < due_ms + rules.grace_ms for s in edit.signals
+    )
+    if war or rule.clock == "quiet":
+        due_ms, signals = _quiet(page, edit, plan.holds_ms[policy], last_ms, rules.grace_ms)
+        reason = Bar.EDIT_WAR if war and due_ms >= last_ms else None
+    if rule.risk is not None and edit.context[2] not in UNSCORED:
+        due_ms, over = _risk(page.wiki, edit, rule.risk, due_ms, last_ms, rules.grace_ms)
+        reason = Bar.RISK if over else reason
+    if plan.reviews[policy] and rule.require is not None:
+        due_ms, absent = _review(edit, plan.reviews[policy], round(rule.require.wait_seconds * 1000), due_ms)
+        reason = Bar.UNREVIEWED if absent and rule.require.otherwise == "withhold" else reason
+    if edit.floor_ms > due_ms:
+        # It stood on an edit that is barred no more.
+        due_ms = edit.floor_ms
+        signals = (*signals, Signal(kind=SignalKind.TAINT, event_id=edit.event_id, at_ms=due_ms))
+    return Verdict(due_ms + rules.grace_ms, reason, signals, None, due_ms + rules.grace_ms)
+
+
+def _quiet(page: Page, edit: Edit, hold_ms: int, last_ms: int, grace_ms: int) -> tuple[int, tuple[Signal, ...]]:
+    """The deadline counts from the last edit of the page that came before it would have fired."""
+    due_ms, last = edit.start_ms + hold_ms, None
+    after = []
+    for other in reversed(page.edits):
+        if other is edit:
+            break
+        if other.start_ms > edit.start_ms:
+            after.append(other)
+    for later in sorted(after, key=lambda e: e.start_ms):
+        if later.start_ms >= due_ms + grace_ms or due_ms >= last_ms:
+            break
+        due_ms, last = min(last_ms, max(due_ms, later.start_ms + hold_ms)), later
+    if last is None:
+        return due_ms, ()
+    kept = Signal(kind=SignalKind.LATER_EDIT, event_id=last.event_id, at_ms=last.start_ms, by_rev_id=last.rev_id)
+    return due_ms, (kept,)
+
+
+def _risk(wiki: str, edit: Edit, risk: Risk, due_ms: int, last_ms: int, grace_ms: int) -> tuple[int, bool]:
+    """(deadline, whether it is withheld then)."""
+    model = risk.model
+    scores = [s for s in edit.signals if s.kind is SignalKind.RISK and s.model.startswith(model)]
+    known = [s for s in scores if s.at_ms < due_ms + grace_ms and s.score is not None]
+    if known:
+        over = (known[-1].score or 0.0) > risk_limit(risk, wiki)
+    else:
+        due_ms = max(due_ms, edit.start_ms + SCORE_WAIT_MS)
+        over = risk.missing == "over"
+    if not over:
+        return due_ms, False
+    if risk.extend_seconds is not None:
+        return due_ms + round(risk.extend_seconds * 1000), False
+    looked = min((s.at_ms for s in edit.signals if s.kind in LOOKED_AT), default=None)
+    if looked is not None and looked <= last_ms:
+        return max(due_ms, looked), False
+    return last_ms, True
+
+
+def _review(edit: Edit, review: str, wait_ms: int, due_ms: int) -> tuple[int, bool]:
+    """(deadline, whether the review did not come)."""
+    kinds = {
+        "patrolled": {SignalKind.PATROL},
+        "approved": {SignalKind.APPROVE, SignalKind.UNAPPROVE},
+        "other_editor": {SignalKind.OTHER_EDITOR},
+    }[review]
+    said = sorted((s for s in edit.signals if s.kind in kinds), key=lambda s: s.at_ms)
+    limit_ms = edit.start_ms + wait_ms
+    if said and said[-1].kind is not SignalKind.UNAPPROVE and said[-1].at_ms <= max(limit_ms, due_ms):
+        return max(due_ms, said[-1].at_ms), False
+    return max(due_ms, limit_ms), True
+
+
+def _in_gap(edit: Edit, rule: Rule, alone: Verdict, rules: Rules) -> Verdict:
+    """What may have been said in a span that nobody heard cannot be known: withheld."""
+    for gap in rules.gaps if rule.stall == "closed" else ():
+        if gap.from_ms < alone.fire_ms and gap.to_ms > edit.start_ms:
+            unheard = Signal(kind=SignalKind.COVERAGE_GAP, event_id=f"gap-{gap.from_ms}-{gap.to_ms}", at_ms=gap.from_ms)
+            return alone._replace(reason=Bar.COVERAGE_GAP, signals=(*alone.signals, unheard))
+    return alone

@@ -1,0 +1,109 @@
+"""What an edit stands on: whether the text under it is clean, and which text is out. Pure.
+
+An edit's *line* is walked back from it: to the revision whose text it restores, else to the one before it. It ends at
+a released edit, or where our knowledge ends. If it passes a barred edit first, and nothing on the way undid that one,
+the edit is *tainted*: it would let out what was withheld.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from schemas.decision import Signal
+from schemas.page import PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Page
+from schemas.reasons import Bar, SignalKind
+
+# Among so many edits of a page a newer one is looked for: it lies there if edits come in anything like their order.
+LAST_EDITS = 256
+REVERTS = frozenset({SignalKind.IDENTITY_REVERT, SignalKind.DECLARED_REVERT})
+# What speaks against an edit's own text. A deletion speaks against the page, and ends its line.
+TEXT_BARS = REVERTS | {SignalKind.REVERTED_TAG, SignalKind.HIDE, SignalKind.BLOCK}
+
+REASONS = {
+    SignalKind.IDENTITY_REVERT: Bar.REVERTED,
+    SignalKind.DECLARED_REVERT: Bar.REVERTED,
+    SignalKind.REVERTED_TAG: Bar.REVERTED,
+    SignalKind.PAGE_DELETE: Bar.PAGE_DELETED,
+    SignalKind.HIDE: Bar.SUPPRESSED,
+    SignalKind.BLOCK: Bar.EDITOR_BLOCKED,
+}
+
+# (edit, policy) → whether it is held for its risk, its missing review, or a war that did not end.
+Held = Callable[[Edit, int], bool]
+
+
+def root(page: Page, edit: Edit, policy: int, fire_ms: int, held: Held) -> int | None:
+    """The barred revision that `edit` stands on under a policy; None if its line is clean.
+
+    fire_ms: only what happened before counts; it was released otherwise.
+    """
+    path = [edit]
+    for node in _line(page, edit):
+        state = node.states[policy]
+        if state == RELEASED or (state == RETRACTED and not _barred(node, fire_ms)):
+            return None
+        bars = [s for s in node.signals if s.kind in TEXT_BARS and not s.by_self]
+        if state in (WITHHELD, RETRACTED) and any(s.at_ms < fire_ms for s in bars):
+            if not any(_resolves(page, node, s, path) for s in bars):
+                return node.rev_id
+        elif state in (WITHHELD, PENDING) and not bars and held(node, policy):
+            return node.rev_id
+        path.append(node)
+    return None
+
+
+def reviewed_head(page: Page, policy: int, edit: Edit) -> Edit | None:
+    """The newest edit beside `edit` that is out under a policy."""
+    return next((e for e in reversed(page.edits) if e is not edit and e.states[policy] == RELEASED), None)
+
+
+def newer_out(page: Page, edit: Edit, policy: int) -> Iterator[Edit]:
+    """Of the last edits of a page those after `edit` that are out under a policy, newest first."""
+    if page.edits[-1] is edit and (len(page.edits) < 2 or page.edits[-2].rev_id < edit.rev_id):
+        return
+    for other in islice(reversed(page.edits), LAST_EDITS):
+        if other.rev_id > edit.rev_id and other.states[policy] == RELEASED:
+            yield other
+
+
+def find(page: Page, rev_id: int) -> Edit | None:
+    """The newest epoch of a revision."""
+    return next((edit for edit in reversed(page.edits) if edit.rev_id == rev_id), None)
+
+
+def _line(page: Page, edit: Edit) -> Iterator[Edit]:
+    seen = {edit.rev_id}
+    at = len(page.edits) - 1
+    while page.edits[at] is not edit:
+        at -= 1
+    node = edit
+    while True:
+        if node.restores and node.restores not in seen:
+            back = next((i for i in range(at - 1, -1, -1) if page.edits[i].rev_id == node.restores), -1)
+        else:
+            back = next((i for i in range(at - 1, -1, -1) if page.edits[i].rev_id not in seen), -1)
+        if back < 0:
+            return
+        at, node = back, page.edits[back]
+        seen.add(node.rev_id)
+        yield node
+
+
+def _barred(edit: Edit, before_ms: int) -> bool:
+    return any(s.at_ms < before_ms and s.kind in REASONS and not s.by_self for s in edit.signals)
+
+
+def _resolves(page: Page, barred: Edit, bar: Signal, path: list[Edit]) -> bool:
+    """Whether what barred an edit is gone from the text of those after it, or was itself undone."""
+    if bar.kind in REVERTS:
+        if any(edit.rev_id == bar.by_rev_id for edit in path):
+            return True
+        reverter = find(page, bar.by_rev_id or 0)
+        return reverter is not None and (
+            any(s.kind in REVERTS for s in reverter.signals) or SUPERSEDED in reverter.states
+        )
+    # The tag follows the reverting edit, which is therefore one of those made before it, and changed the text.
+    return bar.kind is SignalKind.REVERTED_TAG and any(
+        edit.start_ms <= bar.at_ms and edit.sha1 != barred.sha1 for edit in path
+    )

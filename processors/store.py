@@ -1,0 +1,88 @@
+"""Where the pages of a shard are that are not in use, as bytes. The port, and the store in this process's memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+PageKey = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A page as a store keeps it. due_ms: when to look again at the latest; refs: what it may be asked for by.
+
+    pending: (edit, policy) pairs that wait on it.
+    """
+
+    value: bytes
+    due_ms: int | None
+    refs: frozenset[str]
+    pending: int
+
+
+class Store(Protocol):
+    """Where pages are that are not in use."""
+
+    def get(self, key: PageKey) -> bytes | None: ...
+
+    def due(self, until_ms: int) -> Iterable[PageKey]:
+        """The pages whose due time has come."""
+
+    def named(self, ref: str) -> Iterable[PageKey]:
+        """The pages that were written with this ref."""
+
+    def write(self, rows: Mapping[PageKey, Row | None]) -> None:
+        """Take in what changed; None = forgotten."""
+
+    def every(self) -> Iterable[PageKey]: ...
+
+    def count(self) -> int:
+        """How many pages there are."""
+
+    def pending(self) -> int:
+        """(edit, policy) pairs that wait on them."""
+
+
+class Memory:
+    """A store in this process's memory."""
+
+    def __init__(self) -> None:
+        self._values: dict[PageKey, bytes] = {}
+        self._due: list[tuple[int, PageKey]] = []
+        self._refs: dict[str, set[PageKey]] = {}
+        self._pending: dict[PageKey, int] = {}
+
+    def get(self, key: PageKey) -> bytes | None:
+        return self._values.get(key)
+
+    def due(self, until_ms: int) -> Iterator[PageKey]:
+        while self._due and self._due[0][0] <= until_ms:
+            yield heapq.heappop(self._due)[1]
+
+    def named(self, ref: str) -> Iterable[PageKey]:
+        return self._refs.get(ref, ())
+
+    def write(self, rows: Mapping[PageKey, Row | None]) -> None:
+        for key, row in rows.items():
+            if row is None:
+                self._values.pop(key, None)
+                self._pending.pop(key, None)
+                continue
+            self._values[key] = row.value
+            self._pending[key] = row.pending
+            if row.due_ms is not None:
+                heapq.heappush(self._due, (row.due_ms, key))
+            for ref in row.refs:
+                self._refs.setdefault(ref, set()).add(key)
+
+    def every(self) -> Iterable[PageKey]:
+        return list(self._values)
+
+    def count(self) -> int:
+        return len(self._values)
+
+    def pending(self) -> int:
+        return sum(self._pending.values())

@@ -1,0 +1,157 @@
+"""The pages of one partition on disk: a cache of the compacted `gate-state` topic, for more pages than memory holds.
+
+It is written after the transaction that wrote the topic, so it never knows more than the topic; it may know less, by
+the transactions before a crash. So it remembers up to which offset of the topic it is complete, and reads on from
+there when it is opened. One that is of another format, of another topic, or older than the topic's tombstones is thrown
+away and made anew. Deleting the folder costs time, not data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Self
+
+from processors.store import PageKey, Row
+
+FORMAT = 1
+CACHE_KB = 64 * 1024
+_SCHEMA = """
+create table page (key text primary key, due integer, pending integer not null, value blob not null) without rowid;
+create index page_due on page (due) where due is not null;
+create table ref (hash integer, key text, primary key (hash, key)) without rowid;
+create table beside (key blob primary key, value blob not null) without rowid;
+create table meta (name text primary key, value text not null) without rowid;
+"""
+
+
+class Disk:
+    """A `Store`. One process, one partition, one file. `next_offset`: of the state topic, the first not taken in."""
+
+    def __init__(self, path: Path, *, topic: str, now_s: float, stale_s: float) -> None:
+        """topic: whose cache it is, with the cluster's name. stale_s: age from which it is made anew."""
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = self._open()
+        self._topic = topic
+        if not self._is_usable(topic, now_s, stale_s):
+            self.make_anew()
+        self.next_offset = int(self._meta().get("next_offset", "0"))
+
+    def make_anew(self) -> None:
+        """Forget everything."""
+        self._db.close()
+        for end in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+        self._db = self._open()
+        with self._db:
+            self._db.executescript(_SCHEMA)
+            self._set("format", str(FORMAT))
+            self._set("topic", self._topic)
+        self.next_offset = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def get(self, key: PageKey) -> bytes | None:
+        found = self._db.execute("select value from page where key = ?", (_text(key),)).fetchone()
+        return None if found is None else bytes(found[0])
+
+    def due(self, until_ms: int) -> Iterator[PageKey]:
+        rows = self._db.execute("select key from page where due <= ? order by due, key", (until_ms,)).fetchall()
+        return (_key(row[0]) for row in rows)
+
+    def named(self, ref: str) -> Iterable[PageKey]:
+        rows = self._db.execute("select key from ref where hash = ?", (_hash(ref),)).fetchall()
+        return [_key(row[0]) for row in rows]
+
+    def write(self, rows: Mapping[PageKey, Row | None]) -> None:
+        with self._db:
+            self._write(rows)
+
+    def every(self) -> Iterator[PageKey]:
+        last = ""
+        while rows := self._db.execute(
+            "select key from page where key > ? order by key limit 1000", (last,)
+        ).fetchall():
+            yield from (_key(row[0]) for row in rows)
+            last = rows[-1][0]
+
+    def count(self) -> int:
+        return int(self._db.execute("select count(*) from page").fetchone()[0])
+
+    def pending(self) -> int:
+        """(edit, policy) pairs that wait."""
+        return int(self._db.execute("select coalesce(sum(pending), 0) from page").fetchone()[0])
+
+    def beside(self) -> list[tuple[bytes, bytes]]:
+        """What the topic holds beside pages."""
+        return [(bytes(key), bytes(value)) for key, value in self._db.execute("select key, value from beside")]
+
+    def commit(
+        self, rows: Mapping[PageKey, Row | None], beside: Mapping[bytes, bytes | None], next_offset: int, now_s: float
+    ) -> None:
+        """Take in what one transaction wrote to the topic, in one of our own."""
+        with self._db:
+            self._write(rows)
+            for key, value in beside.items():
+                if value is None:
+                    self._db.execute("delete from beside where key = ?", (key,))
+                else:
+                    self._db.execute("insert or replace into beside values (?, ?)", (key, value))
+            self._set("next_offset", str(next_offset))
+            self._set("written_s", str(now_s))
+        self.next_offset = next_offset
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _write(self, rows: Mapping[PageKey, Row | None]) -> None:
+        gone = [(_text(key),) for key, row in rows.items() if row is None]
+        kept = [(_text(key), row.due_ms, row.pending, row.value) for key, row in rows.items() if row is not None]
+        refs = [(_hash(ref), _text(key)) for key, row in rows.items() if row is not None for ref in row.refs]
+        self._db.executemany("delete from page where key = ?", gone)
+        self._db.executemany("insert or replace into page values (?, ?, ?, ?)", kept)
+        self._db.executemany("insert or ignore into ref values (?, ?)", refs)
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, check_same_thread=False)
+        try:
+            for pragma in ("journal_mode = wal", "synchronous = normal", f"cache_size = -{CACHE_KB}"):
+                db.execute(f"pragma {pragma}")
+        except sqlite3.DatabaseError:
+            # No database at all: the first look at its tables says so again, and it is made anew.
+            return db
+        return db
+
+    def _is_usable(self, topic: str, now_s: float, stale_s: float) -> bool:
+        try:
+            meta = self._meta()
+        except sqlite3.DatabaseError:
+            return False
+        written_s = float(meta.get("written_s", "0"))
+        return meta.get("format") == str(FORMAT) and meta.get("topic") == topic and now_s - written_s < stale_s
+
+    def _meta(self) -> dict[str, str]:
+        return dict(self._db.execute("select name, value from meta").fetchall())
+
+    def _set(self, name: str, value: str) -> None:
+        self._db.execute("insert or replace into meta values (?, ?)", (name, value))
+
+
+def _text(key: PageKey) -> str:
+    return f"{key[0]}:{key[1]}"
+
+
+def _key(text: str) -> PageKey:
+    wiki, _, page_id = text.rpartition(":")
+    return wiki, int(page_id)
+
+
+def _hash(ref: str) -> int:
+    return int.from_bytes(hashlib.blake2b(ref.encode(), digest_size=8).digest(), "big", signed=True)

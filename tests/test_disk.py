@@ -1,0 +1,127 @@
+"""The store on disk: it decides like memory does, bounded, and is thrown away where it cannot be trusted."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import read_all
+from test_gate_step import control, decided, edit, produce, run_until, tick
+from test_integrity import FULL, by_page, log_of, quiescent, run, shard_of
+
+from processors.shard import Shard
+from processors.store import Row
+from schemas.log import KIND_CONTROL, InvalidRecord, encode_policies
+from schemas.page import VERSION, decode_page
+from streams.disk import Disk
+from streams.settings import Settings
+from streams.topics import Topics
+
+
+def opened(folder: Path, *, topic: str = "kafka/state/0", now_s: float = 1000.0) -> Disk:
+    return Disk(folder / "0.db", topic=topic, now_s=now_s, stale_s=500.0)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    with opened(tmp_path) as made:
+        yield made
+
+
+def actions(seed: int) -> list[tuple[str, int, int, int, int]]:
+    chooser = random.Random(seed)
+    kinds = ["edit"] * 6 + ["tag", "hide", "delete", "tick", "tick"]
+    return [
+        (
+            chooser.choice(kinds),
+            chooser.randint(1, 12),
+            chooser.randint(0, 5),
+            chooser.randint(0, 2),
+            chooser.randint(0, 40),
+        )
+        for _ in range(300)
+    ]
+
+
+def test_a_store_on_disk_with_two_pages_in_use_decides_like_memory(disk):
+    log = quiescent(actions(3))
+    shard = Shard(store=disk, hot_pages=2)
+    shard.apply(KIND_CONTROL, encode_policies(FULL))
+    made = []
+    for entry in log:
+        made += run(shard, [entry])
+        shard.flush(shard.changed())
+        assert len(shard.hot) <= 2 or entry[2] == 0
+    assert by_page(made) == by_page(run(shard_of(FULL), log))
+    assert shard.pending == disk.pending() == 0
+
+
+def test_a_store_that_is_opened_again_goes_on_where_it_was(tmp_path):
+    log = log_of(actions(4))
+    whole = run(shard_of(FULL), log)
+    made = []
+    for at in range(0, len(log), 40):
+        with opened(tmp_path) as disk:
+            shard = Shard(store=disk)
+            if at:
+                shard.restore(disk.beside(), ())
+            else:
+                shard.apply(KIND_CONTROL, encode_policies(FULL))
+            made += run(shard, log[at : at + 40])
+            disk.commit(shard.changed(), shard.beside, at, 1000.0)
+    assert by_page(made) == by_page(whole)
+
+
+@pytest.mark.parametrize(("topic", "now_s"), [("kafka/other/0", 1000.0), ("kafka/state/0", 1600.0)])
+def test_a_store_of_another_topic_or_older_than_tombstones_is_made_anew(topic, now_s, tmp_path):
+    with opened(tmp_path) as disk:
+        disk.commit({("enwiki", 7): Row(b"[]", 5, frozenset({"u:x"}), 3)}, {b"~policies": b"{}"}, 12, 1000.0)
+    with opened(tmp_path, now_s=1499.0) as disk:
+        assert (disk.count(), disk.next_offset, disk.pending()) == (1, 12, 3)
+        assert list(disk.due(5)) == list(disk.named("u:x")) == list(disk.every()) == [("enwiki", 7)]
+    with opened(tmp_path, topic=topic, now_s=now_s) as disk:
+        assert (disk.count(), disk.next_offset, disk.beside()) == (0, 0, [])
+
+
+def test_a_file_that_is_no_database_is_made_anew(tmp_path):
+    (tmp_path / "0.db").write_bytes(b"no database at all, but long enough to be looked at as one" * 99)
+    with opened(tmp_path) as disk:
+        assert disk.count() == 0
+
+
+def test_a_state_record_from_a_newer_version_stops_the_gate_rather_than_being_lost():
+    with pytest.raises(InvalidRecord, match=f"version {VERSION + 1}; we read version {VERSION}"):
+        decode_page(b"[%d]" % (VERSION + 1))
+
+
+@pytest.mark.kafka
+async def test_the_gate_starts_from_its_folder_and_from_the_topic_alone_alike(settings: Settings, tmp_path):
+    settings = settings.with_(state=str(tmp_path))
+    for round_number in range(1, 4):
+        rev = 10 * round_number
+        start = [control(settings)] if round_number == 1 else []
+        at = 100.0 * round_number
+        await produce(settings, [*start, edit(settings, rev, at), tick(settings, rev, at + 10)])
+        if round_number == 3:
+            shutil.rmtree(tmp_path / "gate")
+
+        async def heard(count: int = round_number) -> bool:
+            return (
+                sum(state == "released" and policy == "live" for _, policy, state in await decided(settings)) >= count
+            )
+
+        await run_until(settings, heard)
+        assert (tmp_path / "gate" / f"{Topics(settings).gate_state}-0.db").exists()
+    await produce(settings, [tick(settings, 99, 10_000)])
+
+    async def all_out() -> bool:
+        return len(await decided(settings)) >= 6
+
+    await run_until(settings, all_out)
+    assert sorted(await decided(settings)) == sorted(
+        (rev, policy, "released") for rev in (10, 20, 30) for policy in ("live", "fast")
+    )
+    assert await read_all(settings, Topics(settings).deadletter) == []

@@ -1,0 +1,376 @@
+"""The knobs of policy files, one at a time, and input that nobody should send. Times are seconds after EPOCH."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from test_gate import EPOCH, Line, sha
+
+from processors import gate
+from processors.shard import Unreadable, rebuilt
+from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
+from schemas.log import KIND_CONTROL, KIND_TICK, Gap, Policies, Tick, encode_gap, encode_policies, encode_tick
+from schemas.policy_file import read_policy_file
+from schemas.reasons import Bar
+
+RISK = "mediawiki.page_revert_risk_prediction_change.v1"
+Made = list[tuple[int, str, str]]
+
+
+class Ruled(Line):
+    """A line under one policy file, called p, with rules as text; grace is 10 s."""
+
+    def __init__(self, *rules: str, wiki: str = "enwiki") -> None:
+        super().__init__()
+        self.wiki = wiki
+        self.rules(*rules)
+
+    def rules(self, *rules: str) -> None:
+        text = 'name = "p"\n' + "".join(f"[[rule]]\n{rule}\n" for rule in rules)
+        self._apply(KIND_CONTROL, encode_policies(Policies(policies=(read_policy_file(text),), grace_seconds=10)))
+
+    def event(self, stream: str, doc: dict[str, Any], at: float) -> Made:
+        for name in ("wiki_id", "database", "wiki"):
+            if name in doc:
+                doc[name] = self.wiki
+        return super().event(stream, doc, at)
+
+    def heard(self, at: float, **late: float) -> list[tuple[int, str]]:
+        self.serial += 1
+        names = {"recent": RECENT_CHANGE, "risk": RISK, "tags": TAGS_CHANGE, "visibility": VISIBILITY_CHANGE}
+        streams = dict.fromkeys((PAGE_CHANGE, *names.values()), at) | {names[name]: t for name, t in late.items()}
+        heard_ms = {stream: EPOCH + round(t * 1000) for stream, t in streams.items()}
+        made = self._apply(KIND_TICK, encode_tick(Tick(number=self.serial, heard_ms=heard_ms, cursor=())))
+        return [(rev, state) for rev, _, state in made]
+
+    def log(self, kind: str, action: str, at: float, *, title: str = "Loch Ness", params: Any = None) -> Made:
+        doc = {"wiki": "", "type": "log", "title": title, "log_type": kind, "log_action": action, "log_params": params}
+        return self.event(RECENT_CHANGE, doc, at)
+
+    def score(self, rev: int, score: float, at: float) -> Made:
+        doc = {
+            "wiki_id": "",
+            "page": {"page_id": 7},
+            "revision": {"rev_id": rev},
+            "predicted_classification": {
+                "model_name": "revertrisk-language-agnostic", "model_version": "3", "predictions": [],
+                "probabilities": {"true": score, "false": 1 - score},
+            },
+        }  # fmt: skip
+        return self.event(RISK, doc, at)
+
+    def reason(self) -> Bar | None:
+        return self.decisions[-1].reason
+
+
+def test_the_first_rule_that_matches_decides_and_the_last_is_for_all_others():
+    line = Ruled('match = { editor_class = ["bot"] }\nhold = 20', "match = { ns = [2] }\nhold = 0", "hold = 100")
+    line.edit(1, at=0, editor={"user_text": "RigBot", "is_bot": True})
+    line.edit(2, at=0, page=8)
+    assert line.heard(30) == [(1, "released")]
+    assert line.heard(110) == [(2, "released")]
+    assert [d.rule for d in line.decisions] == [0, 2]
+
+
+def test_trusted_editors_wait_a_share_of_the_hold():
+    line = Ruled("hold = 100\ntrust = { trusted = 0.5 }")
+    line.edit(1, at=0, editor={"user_text": "Ada", "user_id": 1, "groups": ["sysop"]})
+    old = {"user_text": "Bo", "user_id": 2, "edit_count": 500, "registration_dt": "2026-01-01T00:00:00Z"}
+    line.edit(2, at=0, page=8, editor=old)
+    line.edit(3, at=0, page=9, editor=old | {"edit_count": 499})
+    assert line.heard(60) == [(1, "released"), (2, "released")]
+    assert line.heard(110) == [(3, "released")]
+
+
+def test_a_page_is_created_on_twice_the_hold_and_so_is_a_draft_that_becomes_an_article():
+    line = Ruled("hold = 100")
+    line.change("create", 1, at=0)
+    assert line.heard(209) == []
+    assert line.heard(210) == [(1, "released")]
+
+
+def test_a_quiet_clock_counts_from_the_last_edit_but_not_beyond_the_longest_hold():
+    #  0 edit   90, 180, … edits: never quiet for 100     360 = 350 + grace
+    line = Ruled('hold = 100\nclock = "quiet"\nmax_hold = 350')
+    for n in range(10):
+        line.edit(n + 1, at=90 * n, user=f"u{n}")
+    assert line.heard(359) == []
+    assert line.heard(360) == [(1, "released")]
+    assert {s.kind for s in line.decisions[0].signals} == {"later_edit"}
+
+
+def test_a_page_at_war_must_be_quiet_first_and_what_never_is_is_withheld():
+    #  a and b revert each other every 50 s; from the third revert on (150) nothing fires before it is quiet for 100
+    for max_hold, ends in ((2000, "released"), (400, "withheld")):
+        line = Ruled(f"hold = 100\nmax_hold = {max_hold}\nwar = {{ n = 2, hours = 1 }}")
+        line.edit(1, at=0, user="a", sha1=sha("a"))
+        line.edit(2, at=50, user="b", sha1=sha("b"))
+        line.edit(3, at=100, user="a", sha1=sha("a"))
+        line.edit(4, at=150, user="b", sha1=sha("b"))
+        for n in range(5, 15):
+            line.edit(n, at=150 + 50 * (n - 4), user="c")
+        assert line.heard(560) == [(1, "released"), *([(4, "withheld")] if ends == "withheld" else [])]
+        line.heard(2000)
+        last = {d.rev_id: d for d in line.decisions}[4]
+        assert last.state.value in {ends, "superseded"}
+        assert last.reason is (Bar.EDIT_WAR if ends == "withheld" else None)
+
+
+@pytest.mark.parametrize(("score", "ends"), [(0.94, (1, "released")), (0.96, (1, "withheld"))])
+def test_a_score_above_the_limit_withholds_when_the_longest_hold_ends(score, ends):
+    line = Ruled('hold = 50\nmax_hold = 200\nrisk = { model = "revertrisk-language-agnostic", max = 0.95 }')
+    line.edit(1, at=0)
+    line.score(1, score, at=2)
+    early = line.heard(60)
+    assert early + line.heard(210) == [ends]
+    assert early == ([ends] if score < 0.95 else [])
+    assert line.reason() is (Bar.RISK if score > 0.95 else None)
+    assert [s.model for s in line.decisions[-1].signals] == ["revertrisk-language-agnostic/3"]
+
+
+def test_a_risky_edit_that_somebody_looked_at_goes_out_and_what_stands_on_one_waits():
+    line = Ruled(
+        'hold = 50\nmax_hold = 900\nrisk = { model = "revertrisk-language-agnostic", max = 0.5 }', wiki="frwiki"
+    )
+    line.edit(1, at=0)
+    line.score(1, 0.9, at=2)
+    line.edit(2, at=5, user="Bo")
+    line.score(2, 0.1, at=6)
+    assert line.heard(100) == []
+    line.log("patrol", "patrol", 150, params={"curid": "1"})
+    assert line.heard(160) == [(1, "released"), (2, "released")]
+
+
+def test_a_missing_score_is_waited_for_30_s_and_then_counts_as_the_rule_says():
+    risk = 'risk = { model = "revertrisk-language-agnostic", fpr = 0.15, over = "extend 100", treat_as = '
+    for treat, fires in (('"under" }', 40), ('"over" }', 140)):
+        line = Ruled("hold = 5\n" + risk + treat)
+        line.edit(1, at=0)
+        assert line.heard(fires - 1) == []
+        assert line.heard(fires) == [(1, "released")]
+
+
+def test_scores_of_bots_say_nothing():
+    line = Ruled('hold = 5\nrisk = { model = "revertrisk-language-agnostic", max = 0.1 }')
+    line.edit(1, at=0, editor={"user_text": "RigBot", "is_bot": True})
+    line.score(1, 0.9, at=1)
+    assert line.heard(15) == [(1, "released")]
+
+
+@pytest.mark.parametrize(("otherwise", "end"), [("release", "released"), ("withhold", "withheld")])
+def test_a_review_is_waited_for_and_its_absence_decides_as_the_rule_says(otherwise, end):
+    line = Ruled(f'hold = 50\nrequire = "approved"\nwait = 300\nelse = "{otherwise}"', wiki="dewiki")
+    line.edit(1, at=0)
+    line.edit(2, at=0, page=8)
+    line.log("review", "approve", 100, params=[1, 0, ""])
+    assert line.heard(109) == []
+    assert line.heard(110) == [(1, "released")]
+    assert line.heard(310) == [(2, end)]
+
+
+def test_an_approval_that_is_taken_back_is_none():
+    line = Ruled('hold = 50\nrequire = "approved"\nwait = 300', wiki="dewiki")
+    line.edit(1, at=0)
+    line.log("review", "approve", 20, params=[1, 0, ""])
+    line.log("review", "unapprove", 30, params=[1, 0, ""])
+    assert line.heard(310) == [(1, "withheld")]
+    assert line.reason() is Bar.UNREVIEWED
+
+
+def test_a_log_action_that_comes_before_its_page_is_kept_for_ten_minutes_also_over_a_restart():
+    line = Ruled('hold = 50\nrequire = "patrolled"\nwait = 2000', wiki="frwiki")
+    line.log("patrol", "patrol", 10, params={"curid": 1})
+    state = line.state()
+    assert any(key.startswith(b"~wait:") for key in state)
+    line.shard = rebuilt(state.items())
+    line.edit(1, at=5)
+    assert line.heard(65) == [(1, "released")]
+    line.log("patrol", "patrol", 70, params={"curid": 9}, title="Elsewhere")
+    line.heard(700)
+    assert not any(key.startswith(b"~wait:") for key in line.state())
+
+
+def test_a_block_bars_what_its_editor_made_before_it_whichever_is_heard_first():
+    line = Ruled("hold = 50")
+    line.edit(1, at=0, user="Vandal")
+    assert line.log("block", "block", 20, title="User:Vandal", params={}) == [(1, "p", "withheld")]
+    assert line.reason() is Bar.EDITOR_BLOCKED
+    assert line.edit(2, at=15, page=8, user="Vandal") == [(2, "p", "withheld")]
+    assert line.edit(3, at=25, page=8, user="Vandal") == []
+    assert line.edit(4, at=15, page=9, user="Ada") == []
+
+
+def test_a_protected_page_can_have_a_rule_of_its_own():
+    line = Ruled('match = { page_flags = ["protected"] }\nhold = 300', "hold = 50")
+    line.edit(1, at=0)
+    line.log("protect", "protect", 10, params={})
+    line.edit(2, at=20)
+    assert line.heard(100) == [(1, "released")]
+    assert line.heard(330) == [(2, "released")]
+
+
+def test_ten_editors_within_an_hour_are_breaking_news():
+    line = Ruled('match = { page_flags = ["breaking"] }\nhold = 5', "hold = 5000")
+    for n in range(1, 11):
+        line.edit(n, at=n, user=f"u{n}")
+    assert line.heard(25) == [(10, "released"), *((n, "superseded") for n in range(1, 10))]
+
+
+def test_topics_that_come_after_the_edit_move_it_under_their_rule():
+    line = Ruled('match = { topic = ["Culture.Biography.*"] }\nhold = 200', "hold = 50")
+    line.edit(1, at=0)
+    doc = {"wiki_id": "", "page": {"page_id": 7}, "revision": {"rev_id": 1},
+           "predicted_classification": {"model_name": "outlink", "predictions": [],
+                                        "probabilities": {"Culture.Biography.Women": 0.9, "STEM": 0.1}}}  # fmt: skip
+    line.event("mediawiki.page_outlink_topic_prediction_change.v1", doc, 3)
+    assert line.heard(100) == []
+    assert line.heard(210) == [(1, "released")]
+
+
+def test_what_brings_back_the_text_that_is_out_goes_out_at_once_and_says_so():
+    line = Ruled('hold = 50\nrestore = "instant"')
+    line.edit(1, at=0, sha1=sha("good"))
+    line.heard(60)
+    line.edit(2, at=70, user="Vandal")
+    assert line.edit(3, at=80, sha1=sha("good")) == [(2, "p", "withheld"), (3, "p", "released")]
+    assert [s.kind for s in line.decisions[-1].signals] == ["restores"]
+    assert line.change("move", 4, at=90, sha1=sha("good")) == [(4, "p", "released")]
+
+
+def test_a_null_edit_on_what_still_waits_is_not_a_way_around_the_hold():
+    line = Ruled('hold = 50\nrestore = "instant"')
+    line.edit(1, at=0, sha1=sha("new"))
+    assert line.change("move", 2, at=10, sha1=sha("new")) == []
+
+
+def test_an_edit_on_top_of_a_barred_one_waits_until_that_is_undone_or_the_longest_hold_ends():
+    line = Ruled("hold = 50\nmax_hold = 500")
+    line.edit(1, at=0, sha1=sha("good"))
+    line.edit(2, at=10, user="Vandal")
+    line.visibility(2, 20)
+    line.edit(3, at=30, user="Bo")
+    assert line.heard(100) == [(1, "released")]
+    assert line.heard(540) == [(3, "withheld")]
+    assert line.reason() is Bar.TAINTED
+
+
+def test_each_edit_goes_out_where_the_rule_says_each():
+    for emit, ends in (("latest", [(2, "released"), (1, "superseded")]), ("each", [(2, "released"), (1, "released")])):
+        line = Ruled(f'match = {{ editor_class = ["bot"] }}\nhold = 5\nemit = "{emit}"', f'hold = 50\nemit = "{emit}"')
+        line.edit(1, at=0)
+        line.edit(2, at=1, editor={"user_text": "RigBot", "is_bot": True})
+        assert line.heard(16) + line.heard(60) == ends
+
+
+def test_a_hiding_that_ends_opens_a_new_epoch_with_a_full_hold():
+    line = Ruled("hold = 50")
+    line.edit(1, at=0)
+    line.visibility(1, 10)
+    line.visibility(1, 100, now=True, before=False)
+    assert line.heard(159) == []
+    assert line.heard(160) == [(1, "released")]
+    assert line.decisions[-1].epoch == 1
+
+
+def test_what_fell_into_a_span_that_nobody_heard_is_withheld():
+    line = Ruled("hold = 50")
+    line.edit(1, at=0)
+    line.edit(2, at=200, page=8)
+    line._apply(KIND_CONTROL, encode_gap(Gap(from_ms=EPOCH + 20_000, to_ms=EPOCH + 90_000)))
+    line.shard = rebuilt(line.state().items())
+    assert line.heard(300) == [(1, "withheld"), (2, "released")]
+    assert line.decisions[-2].reason is Bar.COVERAGE_GAP
+
+
+@pytest.mark.parametrize(("stall", "made"), [("closed", []), ("open", [(1, "released")])])
+def test_a_stalled_stream_stops_a_closed_rule_and_not_an_open_one(stall, made):
+    line = Ruled(f'hold = 50\nstall = "{stall}"')
+    line.edit(1, at=0)
+    assert line.heard(100, tags=10) == made
+
+
+def test_a_rule_that_needs_patrols_waits_until_they_are_heard():
+    line = Ruled('hold = 50\nrequire = "patrolled"\nwait = 60\nelse = "release"', wiki="frwiki")
+    line.edit(1, at=0)
+    assert line.heard(500, recent=20) == []
+    assert line.heard(500) == [(1, "released")]
+
+
+def test_a_change_of_policy_applies_to_what_waits_from_its_own_start():
+    line = Ruled("hold = 500")
+    line.edit(1, at=0)
+    line.heard(100)
+    line.rules("hold = 50")
+    assert line.heard(101) == [(1, "released")]
+    assert line.decisions[-1].decided_for_ms == EPOCH + 60_000
+
+
+def test_an_edit_whose_parent_was_never_seen_says_so():
+    line = Ruled("hold = 50")
+    line.edit(5, at=0, rev_parent_id=4)
+    line.edit(6, at=1, rev_parent_id=5)
+    line.heard(100)
+    assert [(d.rev_id, d.partial) for d in line.decisions] == [(5, True), (6, False)]
+
+
+# What nobody should send.
+
+
+def test_a_clock_that_is_years_off_neither_holds_for_years_nor_releases_at_once():
+    for skew in (-5 * 365 * 86_400, 5 * 365 * 86_400):
+        line = Line(("fast", 300))
+        line.edit(1, at=skew, meta_at=0)
+        assert line.tick(359) == []
+        assert line.tick(360) == [(1, "fast", "released")]
+
+
+def test_ten_thousand_edits_of_one_page_in_a_minute_are_all_decided_and_the_state_keeps_its_bound():
+    line = Line(("live", 0), ("fast", 300))
+    for n in range(10_000):
+        line.edit(n + 1, at=n * 0.006, user=f"u{n % 7}")
+    line.tick(1000)
+    assert len(line.decisions) == 20_000
+    state = line.state()[b"enwiki:7"]
+    assert len(state) < 4_000_000
+    assert len(line.shard.hot["enwiki", 7].edits) == gate.MOST_EDITS
+    assert line.visibility(10_000, 2000) == [(10_000, "live", "retracted"), (10_000, "fast", "retracted")]
+
+
+def test_a_page_with_a_million_revisions_is_one_with_sixteen():
+    line = Line(("fast", 300), horizon=1000)
+    for n in range(3000):
+        line.edit(1_000_000 + n, at=n * 60)
+        line.tick(n * 60)
+    page = line.shard.hot["enwiki", 7]
+    assert len(page.ring) == gate.RING
+    assert len(page.edits) < 30
+
+
+def test_a_wiki_that_nobody_knows_is_held_like_any_other():
+    line = Ruled(
+        'hold = 50\nrequire = "patrolled"\nrisk = { model = "revertrisk-multilingual", max = 0.9 }', wiki="xyzwiki"
+    )
+    line.edit(1, at=0)
+    assert line.heard(100) == []  # the model's other stream was not heard
+    scores = "mediawiki.page_revert_risk_multilingual_prediction_change.v1"
+    heard = dict.fromkeys((PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, scores), EPOCH + 100_000)
+    made = line._apply(KIND_TICK, encode_tick(Tick(number=99, heard_ms=heard, cursor=())))
+    assert made == [(1, "p", "released")]
+
+
+def test_a_tick_that_goes_back_takes_nothing_back():
+    line = Line(("fast", 300))
+    line.edit(1, at=0)
+    assert line.tick(360) == [(1, "fast", "released")]
+    assert line.tick(10) == []
+    line.edit(2, at=0, page=8)
+    assert line.tick(20) == [] or line.decisions[-1].rev_id == 2
+    line.tick(400)
+    assert [(d.rev_id, d.state.value) for d in line.decisions] == [(1, "released"), (2, "released")]
+
+
+def test_an_event_of_a_stream_of_scores_that_cannot_be_read_is_refused():
+    line = Ruled("hold = 50")
+    with pytest.raises(Unreadable):
+        line.event(RISK, {"wiki_id": "", "page": {}, "revision": {}, "predicted_classification": {}}, 0)
