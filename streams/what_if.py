@@ -72,7 +72,7 @@ def draw(outcomes: Sequence[whatif.Outcome], path: Path) -> None:
             label, (max(delay_s, 1.0), 100 * protection), xytext=(8, -4), textcoords="offset points", fontsize=8
         )
     axes.set_xscale("log")
-    axes.set_xlim(0.7, 40 * 86_400)
+    axes.set_xlim(0.7, 200 * 86_400)
     axes.set_ylim(-4, 106)
     ticks = {1: "at once", 60: "1 min", 3600: "1 h", 86_400: "1 d", 604_800: "7 d"}
     axes.set_xticks(list(ticks), list(ticks.values()))

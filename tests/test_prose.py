@@ -54,7 +54,7 @@ def test_each_make_target_that_a_page_names_is_in_the_makefile(path):
 def test_each_command_that_a_page_shows_exists(path):
     (commands,) = (action.choices for action in cli._parser()._actions if action.choices)
     code = code_in(path.read_text(encoding="utf-8"))
-    named = {word for line in code for word in re.findall(r"^(?:\$ )?(?:\S*/)?sluice ([a-z]+)", line)}
+    named = {word for line in code for word in re.findall(r"^(?:\$ )?(?:\S*/)?sluice ([a-z-]+)", line)}
     assert named <= set(commands)
 
 
