@@ -531,9 +531,7 @@ def _note(edit: Edit, signal: Signal) -> None:
         edit.signals = (*edit.signals, signal)
 
 
-def _settle(
-    page: Page, edit: Edit, policy: int, verdict: Verdict, rules: Rules, decisions: list[Decision]
-) -> None:
+def _settle(page: Page, edit: Edit, policy: int, verdict: Verdict, rules: Rules, decisions: list[Decision]) -> None:
     """An edit's time has come: it is released, or withheld for what it waited for in vain."""
     if verdict.reason is None:
         _release(page, edit, policy, verdict.fire_ms, rules, decisions, extra=verdict.signals)
