@@ -632,6 +632,9 @@ def _decide(
     if signal is None and signals:
         # A release that goes before its signal was decided without it.
         signals = tuple(s for s in signals if s.at_ms < decided_for_ms)
+    elif signal in signals:
+        # What was heard after it had no part in it.
+        signals = signals[: signals.index(signal) + 1]
     if extra:
         signals = (*(s for s in extra if s not in signals), *signals)
     if signal is not None and state == SUPERSEDED:

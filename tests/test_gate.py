@@ -315,8 +315,19 @@ def test_what_was_due_before_a_signal_goes_out_first_and_is_taken_back_after_it(
     #  0 edit   360 fire time   361 hidden; the tick that would have released it comes later
     line = Line(("fast", 300))
     line.edit(1, at=0)
-    assert line.visibility(1, 361) == [(1, "fast", "released"), (1, "fast", "retracted")]
+    assert line.visibility(1, 361) == []
+    assert line.tick(360) == [(1, "fast", "released"), (1, "fast", "retracted")]
     assert line.tick(1000) == []
+
+
+def test_what_a_late_signal_names_does_not_go_out_before_an_older_edit_that_is_due_too():
+    #  0 edit 1   1 edit 2   361 fire time of both   362 edit 2 is hidden, before the tick that lets them go
+    line = Line(("fast", 300))
+    line.edit(1, at=0)
+    line.edit(2, at=1)
+    assert line.visibility(2, 362) == []
+    released = [(1, "fast", "released"), (2, "fast", "released")]
+    assert line.tick(400) == [*released, (2, "fast", "retracted")]
 
 
 def test_a_signal_of_the_last_moment_before_the_fire_time_withholds():
@@ -328,7 +339,8 @@ def test_a_signal_of_the_last_moment_before_the_fire_time_withholds():
 def test_a_signal_of_the_very_fire_time_comes_after_the_release():
     line = Line(("fast", 300))
     line.edit(1, at=0)
-    assert line.visibility(1, 360) == [(1, "fast", "released"), (1, "fast", "retracted")]
+    assert line.visibility(1, 360) == []
+    assert line.tick(360) == [(1, "fast", "released"), (1, "fast", "retracted")]
 
 
 def test_a_signal_of_before_the_fire_time_that_is_read_after_its_tick_retracts():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import orjson
@@ -12,6 +13,7 @@ from test_integrity import EPOCH, FULL, log_of
 
 from schemas.event import rfc3339
 from schemas.log import KIND_CONTROL, encode_policies
+from streams.capture import manifest_path
 from streams.cli import main
 from streams.settings import Settings
 
@@ -32,6 +34,9 @@ def capture(tmp_path: Path) -> Path:
             for n, (kind, value, _) in enumerate(records)
         )
     )
+    lines = path.read_bytes()
+    manifest = {"capture": 1, "records": lines.count(b"\n"), "sha256": hashlib.sha256(lines).hexdigest()}
+    manifest_path(path).write_bytes(orjson.dumps(manifest))
     return path
 
 
