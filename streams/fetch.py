@@ -35,6 +35,7 @@ from schemas.reasons import Answer, SetAside, Step
 from streams import metrics
 from streams.content_api import CONNECTIONS, ContentApi, Trouble
 from streams.content_source import UnknownSite
+from streams.failpoints import failpoint
 from streams.kafka import Out, RecordTooLarge, header, letter_out, quiet_client_logs
 from streams.out_of_order import OutOfOrder, Ticket
 from streams.outbox import Outbox
@@ -234,6 +235,7 @@ class Fetch:
 
     def _heard(self, batch: Batch) -> None:
         metrics.CONTENT_REQUESTS.labels("ok").inc()
+        failpoint("fetch.answered")
         self._asking.succeeded(batch, time.monotonic())
         self._count_breakers()
 

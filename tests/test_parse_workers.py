@@ -120,13 +120,25 @@ async def test_a_page_that_hangs_is_ended_by_the_deadline_and_the_loop_runs_on_m
     assert turns > 20
 
 
+def peak_bytes(pid: int | None) -> int:
+    """Of the address space of a process."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.is_file():
+        pytest.skip("the system does not say how much memory a process has")
+    line = next(line for line in status.read_text("ascii").splitlines() if line.startswith("VmPeak:"))
+    return int(line.split()[1]) * 1024
+
+
 async def test_a_page_that_takes_too_much_memory_is_ended_and_the_next_one_is_parsed() -> None:
     def gone() -> float:
         # Code in C may crash where it should say that memory ended.
         return lost(ContentAbsent.MEMORY) + lost(ContentAbsent.CRASH)
 
+    async with ParseWorkers(1) as workers:
+        await parse(workers)
+        small = peak_bytes(workers._workers[0].pid)
     before = gone()
-    async with ParseWorkers(1, memory_bytes=60_000_000) as workers:
+    async with ParseWorkers(1, memory_bytes=small + 16_000_000) as workers:
         large = content(104, "[[a|b]]" * 290_000)
         found = await parse(workers, large)
         assert (await parse(workers)).content is not None

@@ -106,6 +106,8 @@ NEVER_UNDONE = {
 def test_the_sha1_of_every_text_is_that_of_its_event(ran):
     texts = 0
     for record in ran.all(ran.topics.content):
+        if record.value is None:
+            continue  # what was hidden is erased
         content = decode_content(record.value)
         if content.revision.answer is Answer.TEXT:
             announced = json.loads(content.event)["revision"]["content_slots"]["main"]["content_sha1"]
@@ -168,7 +170,8 @@ def test_every_partner_record_keeps_its_schema_and_carries_licence_and_attributi
                     assert doc["rights"]["licence"] == "CC-BY-SA-4.0"
                     assert doc["rights"]["attribution_url"].startswith(f"https://{doc['meta']['domain']}/")
     for record in ran.all(ran.topics.enriched):
-        validators["enriched"].validate(orjson.loads(record.value))
+        if record.value is not None:
+            validators["enriched"].validate(orjson.loads(record.value))
     # A retraction that overtakes its release's content sends neither: how many do depends on the machine.
     assert checked["edit"] > 3000
     assert checked["retraction"] > 0
