@@ -138,7 +138,7 @@ async def test_a_page_that_takes_too_much_memory_is_ended_and_the_next_one_is_pa
         await parse(workers)
         small = peak_bytes(workers._workers[0].pid)
     before = gone()
-    async with ParseWorkers(1, memory_bytes=small + 16_000_000) as workers:
+    async with ParseWorkers(1, memory_bytes=small + 40_000_000) as workers:
         large = content(104, "[[a|b]]" * 290_000)
         found = await parse(workers, large)
         assert (await parse(workers)).content is not None
