@@ -23,6 +23,7 @@ from streams.settings import cache_folder
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
 CACHE = cache_folder(os.environ)
+LONGEST_SECONDS = 400.0
 Trouble = Callable[[Rig], Coroutine[Any, Any, None]]
 
 
@@ -80,7 +81,7 @@ NETWORK: list[Trouble] = [cuts, half_open, slow, drip, corrupt_answers, refused]
 
 
 async def run(kafka: str, folder: Path, random_state: int, trouble: Trouble) -> None:
-    async with rig(kafka, folder, random_state=random_state) as line:
+    async with asyncio.timeout(LONGEST_SECONDS), rig(kafka, folder, random_state=random_state) as line:
         await line.play(trouble(line))
         score = await line.score()
     assert len(score.decided) > 100
