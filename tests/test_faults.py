@@ -87,6 +87,7 @@ async def run(kafka: str, folder: Path, random_state: int, trouble: Trouble) -> 
     assert len(score.decided) > 100
 
 
+@pytest.mark.soak
 async def test_cuts_and_a_pulled_cable_lose_and_double_nothing(kafka: str, tmp_path: Path) -> None:
     async def both(line: Rig) -> None:
         await cuts(line)
