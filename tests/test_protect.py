@@ -50,9 +50,10 @@ def test_what_was_undone_before_the_last_300_is_forgotten():
     assert learner.choose(ANON, 0.98, NOW_MS) == (10, Stratum("enwiki"), WINDOW)
 
 
-def test_an_old_edit_whose_undoing_comes_late_does_not_enter_the_window_of_newer_ones():
+def test_old_edits_whose_undoing_comes_late_do_not_enter_the_window_of_newer_ones():
     learner = learn(Learner(), ANON, [10] * WINDOW, from_ms=10**7)
-    learner.undone(ANON, 5, 10**8)
+    for at_ms in range(20):
+        learner.undone(ANON, at_ms, 10**8)
     assert learner.choose(ANON, 0.98, NOW_MS).hold_ms == 10
 
 
