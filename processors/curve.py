@@ -125,14 +125,15 @@ def table(edits: Sequence[Edit]) -> str:
     lines = [f"{'set':<22}{'edits':>8}{'bad':>7}{'median':>9}" + "".join(f"{name:>7}" for name in COLUMNS)]
     for name, found in rows(edits).items():
         times = [e.seconds_to_revert for e in found if e.bad and e.seconds_to_revert is not None]
-        middle = _span(median(times)) if times else "-"
+        middle = span(median(times)) if times else "-"
         cells = [f"{100 * sum(t <= limit for t in times) / len(times):7.1f}" if times else f"{'-':>7}"
                  for limit in COLUMNS.values()]  # fmt: skip
         lines.append(f"{name:<22}{len(found):>8,}{len(times):>7,}{middle:>9}" + "".join(cells))
     return "\n".join(lines)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A time as people say it, with three digits."""
     for limit, divisor, unit in ((60, 1, "s"), (3600, 60, "m"), (86_400, 3600, "h")):
         if seconds < limit:
             return f"{seconds / divisor:.3g} {unit}"

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from processors import whatif
 from processors.oracle_ledger import InvalidLedger
+from processors.protect import HIGHEST_TARGET
 from schemas.control import encode_endpoint
 from schemas.decision import encode_decision
 from schemas.event import milliseconds, rfc3339
@@ -152,6 +153,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("file", type=Path, help="CSV: page, rev_id, ts, user, kind, sha1; may be .gz")
     command.add_argument("--decisions", type=Path, metavar="OUT.ndjson", help="one line per edit goes there")
+    command.add_argument(
+        "--protect",
+        type=float,
+        metavar="SHARE",
+        help="what holds learned for this protection, as 0.98, would have given",
+    )
 
     command = _command(commands, "why", _why, "every decision about one revision, and what led to it")
     command.add_argument("wiki", help="as enwiki")
@@ -350,7 +357,9 @@ def _replay(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _curve(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
-    print(run_curve(arguments.file, arguments.decisions))
+    if arguments.protect is not None and not 0 < arguments.protect <= HIGHEST_TARGET:
+        raise InvalidSetting(f"--protect: a share of bad edits, more than 0 and at most {HIGHEST_TARGET}")
+    print(run_curve(arguments.file, arguments.decisions, arguments.protect))
     return run.OK
 
 

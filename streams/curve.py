@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from processors.survival import share_within
+
 # Share of bad edits that are undone within so many seconds, in per cent. Computed from public histories by SHA-1: the
 # article Anarchism of the English Wikipedia 2002–18 (17,624 edits, 2,553 bad), eight busy items of Wikidata 2012–25
 # (13,695; 1,039); and, by size and the word revert, 25 contentious articles (121,302; 20,156).
@@ -42,21 +44,6 @@ class Window:
     protection: float
 
 
-def share_within(undone_seconds: Sequence[float], standing_seconds: Sequence[float]) -> tuple[list[float], list[float]]:
-    """The per cent of bad edits that are undone within each time, by Kaplan and Meier's estimate.
-
-    undone_seconds: how long those stood that were undone. standing_seconds: how long the others had stood when we
-    looked last: what becomes of them is not known. Returns times in order, and the per cent at each.
-    """
-    times, shares, left = [], [], 1.0
-    for seconds in sorted(set(undone_seconds)):
-        at_risk = sum(each >= seconds for each in (*undone_seconds, *standing_seconds))
-        left *= 1 - undone_seconds.count(seconds) / at_risk
-        times.append(seconds)
-        shares.append(100 * (1 - left))
-    return times, shares
-
-
 def draw(
     undone_seconds: Sequence[float],
     standing_seconds: Sequence[float],
@@ -67,7 +54,8 @@ def draw(
 ) -> None:
     """Write the picture to each of `files`, in the format of its suffix.
 
-    undone_seconds, standing_seconds: see `share_within`, in this run's seconds; one of them is `time_scale` seconds of
+    undone_seconds: how long those stood that were undone; standing_seconds: how long the others had stood when we
+    looked last. Both in this run's seconds; one of them is `time_scale` seconds of
     the real wikis. A hold of 0 has no place on an axis of logarithms: it is drawn at its left edge.
     """
     from matplotlib import rc_context
@@ -80,7 +68,14 @@ def draw(
     if undone_seconds:
         times, ours = share_within(undone_seconds, standing_seconds)
         label = f"this run: {len(undone_seconds)} of {len(undone_seconds) + len(standing_seconds)} undone so far"
-        axes.step([at * time_scale for at in times], ours, where="post", color=OURS, linewidth=2, label=label)
+        axes.step(
+            [at * time_scale for at in times],
+            [100 * share for share in ours],
+            where="post",
+            color=OURS,
+            linewidth=2,
+            label=label,
+        )
     _mark(axes, windows)
     axes.set(xscale="log", xlim=(1, 14 * 86_400), ylim=(0, 103))
     axes.set_xticks(list(TICKS), list(TICKS.values()))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO, cast
 
-from processors import curve
+from processors import curve, realised
 from schemas.event import milliseconds
 
 COLUMNS = ("page", "rev_id", "ts", "user", "kind", "sha1")
@@ -42,13 +42,18 @@ def read_history(path: Path) -> Iterator[curve.Revision]:
                 raise InvalidHistory(f"{path}, line {number}: {exc}") from exc
 
 
-def run_curve(path: Path, decisions: Path | None) -> str:
-    """The table of one history, from the gate's decisions; one line per edit goes to `decisions`."""
+def run_curve(path: Path, decisions: Path | None, protect: float | None = None) -> str:
+    """The table of one history, from the gate's decisions; one line per edit goes to `decisions`.
+
+    protect: also the table of what holds chosen for this protection, 0 to 1, would have given.
+    """
     revisions = list(read_history(path))
     edits = [edit for history in curve.pages(revisions).values() for edit in curve.judged(history)]
     if decisions is not None:
         decisions.write_bytes(b"".join(curve.line(edit) + b"\n" for edit in edits))
     text = curve.table(edits)
+    if protect is not None and edits:
+        text += "\n\n" + realised.table(realised.held_online(edits, protect), protect)
     if not any(revision.sha1 for revision in revisions):
         text += (
             f"\n{path.name} has no sha1, so no content identity: nobody can tell from it which edits were undone."
