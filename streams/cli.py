@@ -179,7 +179,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="for machines")
 
     command = _command(commands, "parse", _parse, "the content of one page as a record has it, as JSON")
-    command.add_argument("file", type=Path, help="wikitext in UTF-8")
+    command.add_argument("file", type=Path, help="wikitext in UTF-8, or HTML with --html")
+    command.add_argument("--html", action="store_true", help="the file is the HTML that the wiki rendered")
     _of_a_page(command)
 
     command = _command(commands, "delta", _delta, "what changed between two texts of a page, as JSON")
@@ -411,6 +412,9 @@ def _score(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _parse(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    if arguments.html:
+        _print_bytes(look.parse_html_file(arguments.file, wiki=arguments.wiki, title=arguments.title))
+        return run.OK
     words = words_of(Settings.from_env(env).siteinfo)(arguments.wiki)
     _print_bytes(look.parse_file(arguments.file, wiki=arguments.wiki, title=arguments.title, namespaces=words))
     return run.OK
