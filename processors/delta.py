@@ -18,8 +18,11 @@ from processors.blocks import Rest, Section, beyond, only, rests, split
 from processors.found import Scan
 from processors.namespaces import Namespaces
 from processors.scan import MAX_SIZE, scan
-from schemas.enriched import Delta, Difference, SectionsTouched
+from schemas.enriched import Degraded, Delta, Difference, SectionsTouched
 
+# Characters of what one side alone has. Two whole texts of 2 MB, read one after the other, would take twice the time of
+# a page; what people write at once is shorter.
+MAX_COMPARED = MAX_SIZE // 2
 # Longer things are told apart by length and checksum, so that nested ones are not copied once per level.
 LONGEST_KEY = 20_000
 # Languages that do not put spaces between words: there a character is the unit.
@@ -43,13 +46,16 @@ NONE = Difference()
 
 
 def compare(old: str, new: str, namespaces: Namespaces, found: Scan | None = None) -> Delta:
-    """The difference between a revision's text and its parent's. Texts beyond `MAX_SIZE` are compared up to there.
+    """The difference between a revision's text and its parent's.
 
-    found: the scan of `new`, where there is one: it is used if every section changed.
+    Texts are compared up to `MAX_SIZE`, and of what only one side has the first `MAX_COMPARED` characters; what was cut
+    is `degraded`. found: the scan of `new`, where there is one: it is used if every section changed.
     """
     gone, came = only(_sections(old), _sections(new), lambda section: section.text)
     sections = touched([section.title for section in gone], [section.title for section in came])
-    before, after = rests(gone, came)
+    removed, added = rests(gone, came)
+    before, after = _bounded(removed), _bounded(added)
+    cut = before is not removed or after is not added or max(len(old), len(new)) > MAX_SIZE
     was = scan(before.text, namespaces)
     now = found if found is not None and after.text == new else scan(after.text, namespaces)
     removed_words, added_words = only(_words(was, namespaces), _words(now, namespaces))
@@ -72,9 +78,14 @@ def compare(old: str, new: str, namespaces: Namespaces, found: Scan | None = Non
         sections=sections,
         words_added=words_added,
         words_removed=words_removed,
+        degraded=(Degraded.SIZE,) if cut else (),
         byte_delta=len(new.encode("utf-8", "surrogatepass")) - len(old.encode("utf-8", "surrogatepass")),
         truncated={},
     )
+
+
+def _bounded(rest: Rest) -> Rest:
+    return rest if len(rest.text) <= MAX_COMPARED else rest._replace(text=rest.text[:MAX_COMPARED])
 
 
 def _sections(text: str) -> list[Section]:

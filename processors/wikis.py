@@ -1,4 +1,5 @@
-"""Which wikis can say that an edit was looked at. Elsewhere a rule that requires it does without.
+"""What is known of wikis by their names: their domains, and which can say that an edit was looked at. Elsewhere a rule
+that requires it does without.
 
 Source: wikimedia/operations-mediawiki-config, wgUseRCPatrol and dblists/flaggedrevs.dblist, August 2026; those of its
 entries that are known to us by name.
@@ -6,6 +7,7 @@ entries that are known to us by name.
 
 from __future__ import annotations
 
+from processors.namespaces import language_of
 from schemas.policy import Risk
 
 _PATROL = frozenset(
@@ -14,6 +16,34 @@ _PATROL = frozenset(
 _REVIEW = frozenset(
     f"{language}wiki" for language in ("de", "pl", "ru", "hu", "fi", "uk", "tr", "ar", "be", "ka", "eo", "sq")
 )
+
+_FAMILIES = ("wiktionary", "wikibooks", "wikinews", "wikiquote", "wikisource", "wikiversity", "wikivoyage")
+_DOMAINS = {
+    "be_x_oldwiki": "be-tarask.wikipedia.org",
+    "commonswiki": "commons.wikimedia.org",
+    "incubatorwiki": "incubator.wikimedia.org",
+    "mediawikiwiki": "www.mediawiki.org",
+    "metawiki": "meta.wikimedia.org",
+    "sourceswiki": "wikisource.org",
+    "specieswiki": "species.wikimedia.org",
+    "wikidatawiki": "www.wikidata.org",
+    "wikifunctionswiki": "www.wikifunctions.org",
+}
+
+
+def domain_of(wiki: str) -> str:
+    """The domain that a wiki has by its name, "" where the name does not tell.
+
+    >>> domain_of("zh_min_nanwiki"), domain_of("frwiktionary"), domain_of("commonswiki"), domain_of("x")
+    ('zh-min-nan.wikipedia.org', 'fr.wiktionary.org', 'commons.wikimedia.org', '')
+    """
+    language = language_of(wiki)
+    if wiki in _DOMAINS or not language:
+        return _DOMAINS.get(wiki, "")
+    family = wiki[len(language) :]
+    if family == "wiki":
+        return f"{language}.wikipedia.org"
+    return f"{language}.{family}.org" if family in _FAMILIES else ""
 
 
 def can_patrol(wiki: str) -> bool:

@@ -220,7 +220,8 @@ class Delta:
     `change`); of a kind, what both sides have lost and got is a change. edit_types_by_section: the same by the titles
     of sections, without words and sections. Words are of the plain text and the tables; characters where the language
     does not space its words. maintenance: templates that ask for repair: added are tags set, removed are cleared.
-    byte_delta: UTF-8 bytes of the new text minus those of the old.
+    byte_delta: UTF-8 bytes of the new text minus those of the old. degraded: `size` where so much changed that only the
+    first part of it was compared, or the texts themselves are longer than what is read.
     """
 
     edit_types: Mapping[str, Mapping[str, int]]
@@ -236,6 +237,7 @@ class Delta:
     words_added: int
     words_removed: int
     byte_delta: int
+    degraded: tuple[Degraded, ...]
     truncated: Mapping[str, int]
 
 
@@ -484,6 +486,7 @@ def _delta(doc: dict[str, Any]) -> Delta:
     for name in DIFFERENCES:
         values[name] = Difference(**_known(Difference, doc[name]))
     values["sections"] = SectionsTouched(**_known(SectionsTouched, doc["sections"]))
+    values["degraded"] = tuple(Degraded(bound) for bound in doc["degraded"])
     return Delta(**values)
 
 

@@ -20,7 +20,7 @@ from schemas.decision import encode_decision
 from schemas.event import milliseconds, rfc3339
 from schemas.policy_file import InvalidPolicy
 from schemas.reasons import Step
-from streams import cluster, logs, look, metrics, policy_command, run, what_if, why
+from streams import cluster, logs, look, metrics, policy_command, run, siteinfo_fetch, what_if, why
 from streams.broker import Broker, run_foreground
 from streams.capture import InvalidCapture, capture, manifest_path, read_capture, replay
 from streams.clock import now_ms
@@ -133,6 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--since", default="3h", help="from then on: a time (RFC 3339), 90m, 6h or 7d (default: 3h)")
     command.add_argument("--list", action="store_true", help="only list what is missing")
 
+    command = _command(
+        commands, "siteinfo", _siteinfo, "fetch what wikis say of their namespaces and words into SLUICE_SITEINFO"
+    )
+    command.add_argument("--wikis", required=True, help="enwiki,dewiki; xywiki=its.domain.org where the name misleads")
+
     command = _command(commands, "broker", _broker, "a real Apache Kafka, one node, nothing to install")
     command.add_argument("--folder", type=Path, help="its data (default: SLUICE_STATE/broker)")
     command.add_argument("--port", type=int, default=DEFAULT_BROKER_PORT, help="default: %(default)s; 0 = any")
@@ -186,7 +191,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help="for machines")
 
     command = _command(commands, "parse", _parse, "the content of one page as a record has it, as JSON")
-    command.add_argument("file", type=Path, help="wikitext in UTF-8")
+    command.add_argument("file", type=Path, help="wikitext in UTF-8, or HTML with --html")
+    command.add_argument("--html", action="store_true", help="the file is the HTML that the wiki rendered")
     _of_a_page(command)
 
     command = _command(commands, "delta", _delta, "what changed between two texts of a page, as JSON")
@@ -292,7 +298,7 @@ def _endpoint(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 def _reconcile(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     settings = Settings.from_env(env)
     begin_ms = since_ms(settings.with_(since=arguments.since), now_ms())
-    wikis = dict(part.strip().partition("=")[::2] for part in arguments.wikis.split(",") if part.strip())
+    wikis = _with_domains(arguments.wikis)
     try:
         reports = asyncio.run(reconcile(settings, wikis, begin_ms, now_ms(), inject=not arguments.list))
     except (Trouble, UnknownSite, LookupError, KafkaError) as exc:
@@ -303,6 +309,24 @@ def _reconcile(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
             print(f"{change.wiki} {change.rev_id} {rfc3339(change.at_ms)} page {change.page_id}")
         print(f"{report.wiki}: {len(report.missing)} of {report.listed} revisions are missing", file=sys.stderr)
     return run.OK
+
+
+def _siteinfo(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings, wikis = Settings.from_env(env), _with_domains(arguments.wikis)
+
+    async def fetched() -> int:
+        code = run.OK
+        async for wiki, trouble in siteinfo_fetch.fetch(settings, wikis):
+            print(f"{wiki}: {trouble or 'written'}", file=sys.stderr)
+            code = run.FAILED if trouble else code
+        return code
+
+    return asyncio.run(fetched())
+
+
+def _with_domains(text: str) -> dict[str, str]:
+    """`enwiki,dewiki=de.wikipedia.org`: name → domain, "" where none is given."""
+    return dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
 
 
 def _narrowed(arguments: argparse.Namespace, settings: Settings) -> Settings:
@@ -420,6 +444,9 @@ def _score(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _parse(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    if arguments.html:
+        _print_bytes(look.parse_html_file(arguments.file, wiki=arguments.wiki, title=arguments.title))
+        return run.OK
     words = words_of(Settings.from_env(env).siteinfo)(arguments.wiki)
     _print_bytes(look.parse_file(arguments.file, wiki=arguments.wiki, title=arguments.title, namespaces=words))
     return run.OK

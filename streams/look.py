@@ -9,6 +9,7 @@ from typing import Any
 from processors.data import compare_data, read_data
 from processors.delta import compare
 from processors.enrich import bounded_delta, page_content
+from processors.html import read_html
 from processors.models import model_of
 from processors.namespaces import Namespaces
 from processors.scan import scan
@@ -31,6 +32,14 @@ def parse_file(file: Path, *, wiki: str, title: str | None, namespaces: Namespac
     else:
         shown["data"] = read_data(text, model)
     return _json(shown)
+
+
+def parse_html_file(file: Path, *, wiki: str, title: str | None) -> bytes:
+    """The `rendered` of a record as JSON.
+
+    file: a page as `rest.php/v1/revision/{id}/html` gives it, in UTF-8. Raises `OSError` and `UnreadableFile`.
+    """
+    return _json({"title": title, "wiki": wiki, "rendered": read_html(read_text(file))})
 
 
 def delta_files(old: Path, new: Path, *, wiki: str, title: str | None, namespaces: Namespaces) -> bytes:

@@ -6,9 +6,7 @@ log, since nobody else writes it. What the source sends after all, late, is the 
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,8 +19,9 @@ from schemas.control import Reconciled, encode_reconciled
 from schemas.event import PAGE_CHANGE, InvalidEvent, decode_event, rfc3339
 from schemas.log import KIND_EVENT, KIND_SKELETON
 from streams.clock import now_ms
-from streams.content_api import ContentApi, Trouble
+from streams.content_api import ContentApi
 from streams.kafka import Out, close_consumer, consumer, header, send_all
+from streams.queries import ask
 from streams.settings import Settings
 from streams.topics import Topics
 
@@ -30,8 +29,6 @@ from streams.topics import Topics
 SETTLED_MS = 300_000
 CLOCKS_MS = 600_000
 PAGE_ROWS = 500
-TRIES = 5
-MAX_WAIT_SECONDS = 60.0
 FIELDS = "ids|timestamp|title|flags|sizes|sha1|user|userid|comment|redirect|tags"
 
 log = logging.getLogger("sluice.reconcile")
@@ -125,30 +122,12 @@ async def _recent_changes(
     }
     more: dict[str, str] = {}
     while begin_ms < end_ms:
-        doc = await _asked(api, budget, site, params | more)
+        doc = await ask(api, budget, site, params | more)
         for row in doc.get("query", {}).get("recentchanges", ()):
             yield row
         if "continue" not in doc:
             return
         more = {name: str(value) for name, value in doc["continue"].items()}
-
-
-async def _asked(
-    api: ContentApi, budget: Budget, site: tuple[str, str], params: Mapping[str, str]
-) -> Mapping[str, Any]:
-    """One answer, asked for a few times. Raises the last `Trouble`."""
-    for attempt in range(1, TRIES + 1):
-        await asyncio.sleep(budget.at(time.monotonic()) - time.monotonic())
-        budget.spend(time.monotonic())
-        try:
-            return await api.query(site, params)
-        except Trouble as exc:
-            if attempt == TRIES:
-                raise
-            wait = exc.retry_after_seconds if exc.retry_after_seconds is not None else 2.0**attempt
-            log.warning("%s: %s; again in %.0f s", site[0], exc, wait)
-            await asyncio.sleep(min(MAX_WAIT_SECONDS, wait))
-    raise AssertionError("unreachable")
 
 
 async def _inject(settings: Settings, missing: Sequence[Listed]) -> None:

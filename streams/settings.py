@@ -81,7 +81,9 @@ class Settings:
     replica_lag_seconds: float = _about("age below which an unknown revision may still arrive at the API", 60.0)
     give_up_seconds: float = _about("how long fetch asks for one revision before it says unavailable", 900.0)
     parse_workers: int = _about("processes of enrich that parse, each on a core of its own", 2)
-    siteinfo: str = _about("folder of <wiki>.json, siteinfo of wikis whose own words count; empty = shipped ones", "")
+    siteinfo: str = _about(
+        "folder of <wiki>.json, as `sluice siteinfo` fills it: wikis whose own words count; empty = none", ""
+    )
     assign: str = _about("partitions of this process: group (shared with others) or all", "group")
     instance: str = _about("stable name of this worker in its consumer group; empty = none", "")
     state: str = _about(

@@ -1,8 +1,8 @@
-"""What wikis say of themselves, from a folder: their namespaces, magic words and redirects instead of the shipped ones.
+"""What wikis say of themselves, in a folder: their namespaces, magic words and redirects instead of the shipped ones.
 
 A file per wiki, `<wiki>.json`: what its API answers to `action=query&meta=siteinfo&siprop=general|namespaces|
-namespacealiases|magicwords|interwikimap&format=json`. Read once, at start, so that a running step gives the same bytes
-for the same text.
+namespacealiases|magicwords|interwikimap&format=json`; `sluice siteinfo` fetches it. Read once, at start, so that a
+running step gives the same bytes for the same text.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from mwparserfromhtml import Article
 from test_scan import hostile
 
 from processors.delta import compare
+from processors.digest import page_partition
 from processors.enrich import enrich
 from processors.html import read_html
 from processors.namespaces import language_of, namespaces_of
@@ -80,6 +81,8 @@ def main() -> int:
         asyncio.run(exactly_once(settings.with_(topic_prefix="bench_loop")))
         asyncio.run(socket_to_log(settings.with_(topic_prefix="bench_source", partitions=12)))
         asyncio.run(cleaner(settings.with_(topic_prefix="bench_cleaner", partitions=1), broker))
+        asyncio.run(fetch_and_enrich(settings.with_(topic_prefix="bench_fetch")))
+        asyncio.run(catch_up(settings.with_(topic_prefix="bench_catch")))
         asyncio.run(whole_line(settings.with_(topic_prefix="bench_line")))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{'peak memory of this process':<34}{peak:>9.0f} MB")
@@ -152,11 +155,11 @@ async def parse_workers(count: int = 2) -> None:
 
 def edit(number: int, wiki: str, text: str) -> Content:
     """A page that gained its last line."""
-    event = api_server.event(number, text, at_ms=EPOCH, wiki=wiki, parent_id=number + 1)
+    event = api_server.event(number, text, at_ms=EPOCH, wiki=wiki, page_id=number, parent_id=number + 1)
     before = text[: text.rstrip().rfind("\n") + 1]
     return Content(
         wiki=wiki,
-        page_id=7,
+        page_id=number,
         rev_id=number,
         event=event,
         revision=Text(rev_id=number, answer=Answer.TEXT, text=text, model="wikitext"),
@@ -616,6 +619,85 @@ def process_io(pid: int) -> tuple[int, int]:
     """Bytes that a process has read and written so far, files and sockets."""
     lines = dict(line.split(": ") for line in Path(f"/proc/{pid}/io").read_text("utf-8").splitlines())
     return int(lines["rchar"]), int(lines["wchar"])
+
+
+async def fetch_and_enrich(settings: Settings, rounds: int = 4) -> None:
+    """Edits of real pages from the log to their records, with two processes that parse, against parsing them here."""
+    edits = [edit(2 * number + 1, wiki, text) for number, (wiki, text) in enumerate(pages() * rounds)]
+    ours = await enriched(settings, edits)
+    records = [encode_content(each) for each in edits]
+    began = time.monotonic()
+    for record in records:
+        encode_enriched(enrich(decode_content(record)))
+    theirs = time.monotonic() - began
+    name = "parsing in one process, no broker, no API"
+    row(f"fetch + enrich, {len(edits)} pages, 2 parse", len(edits) / ours, len(edits) / theirs, "/s", name)
+
+
+async def catch_up(settings: Settings, count: int = 3_000) -> None:
+    """A backlog of small edits while the API answers at once, against copying the log at least once."""
+    chooser = random.Random(8)
+    texts = [" ".join(chooser.choices(WORDS, k=300)) + "\n[[Category:Lakes]]\n" for _ in range(50)]
+    edits = [edit(2 * n + 1, "enwiki", f"{texts[n % 50]}Edit {n}.\n") for n in range(count)]
+    ours = await enriched(settings, edits)
+    topics = Topics(settings)
+    began = time.monotonic()
+    await copy_at_least_once(settings, topics.source, topics.decisions, count)
+    theirs = time.monotonic() - began
+    row(f"catch-up, {count:,} small edits", count / ours, count / theirs, "/s", "the log copied, at least once")
+
+
+async def enriched(settings: Settings, edits: Sequence[Content]) -> float:
+    """Seconds from when the edits are in the log until all are enriched; the steps have started before."""
+    await cluster.create(settings)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "texts.json"
+        sides = [text for edit in edits for text in (edit.revision, edit.parent)]
+        file.write_bytes(orjson.dumps([(text.rev_id, text.text) for text in sides if text is not None]))
+        command = [sys.executable, str(Path(__file__).with_name("texts_server.py")), str(file)]
+        wiki = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 - nothing else runs yet
+        try:
+            assert wiki.stdout is not None
+            content = wiki.stdout.readline().strip()
+            # A budget that is none, and no waiting for more.
+            settings = settings.with_(content=content, linger_seconds=0.1, requests_per_minute=1e6, parse_workers=2)
+            return await from_log_to_enriched(settings, edits)
+        finally:
+            wiki.kill()
+            wiki.wait()
+
+
+async def from_log_to_enriched(settings: Settings, edits: Sequence[Content]) -> float:
+    written = metrics.RECORDS.labels(Step.ENRICH, "out")
+    outs = [
+        Out(
+            topic=Topics(settings).source,
+            key=f"{each.wiki}:{each.page_id}:{each.rev_id}".encode(),
+            value=each.event,
+            partition=page_partition(each.wiki, each.page_id, settings.partitions),
+            headers=[("kind", KIND_EVENT)],
+        )
+        for each in edits
+    ]
+    before, stop = written._value.get(), asyncio.Event()
+    steps = asyncio.create_task(run_steps(settings, [Step.FETCH, Step.ENRICH], stop))
+    await send_all(settings, outs[:1])
+    await until(lambda: written._value.get() > before, steps)
+    await send_all(settings, outs[1:])
+    began = time.monotonic()
+    await until(lambda: written._value.get() >= before + len(outs), steps)
+    took = time.monotonic() - began
+    stop.set()
+    await steps
+    return took
+
+
+async def until(done: Callable[[], bool], task: asyncio.Task[Any]) -> None:
+    while not done():  # looked at from outside, as a reader would
+        if task.done():
+            task.result()
+            raise RuntimeError("the steps ended")
+        await asyncio.sleep(0.02)
 
 
 async def whole_line(settings: Settings) -> None:

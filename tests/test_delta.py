@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.blocks import blocks, split
-from processors.delta import compare
+from processors.delta import MAX_COMPARED, compare
 from processors.namespaces import namespaces_of
-from processors.scan import scan
-from schemas.enriched import DIFFERENCES, Delta, Difference
+from processors.scan import MAX_SIZE, scan
+from schemas.enriched import DIFFERENCES, Degraded, Delta, Difference
 
 PAIRS = Path(__file__).parents[2] / "shared" / "data" / "pages" / "pairs"
 
@@ -149,6 +149,36 @@ def test_real_edits_add_up(wiki: str) -> None:
             assert len(difference.added) - len(difference.removed) == grown, (path.stem, kind)
         assert delta.byte_delta == len(new.encode()) - len(old.encode())
         assert bool(delta.edit_types) == (old != new)
+
+
+def test_of_what_one_side_alone_has_the_first_part_is_compared_and_the_delta_says_so() -> None:
+    long = "[[b]] c\n" * (MAX_COMPARED // 8 + 1)
+    delta = between("a\n", long + "[[d]]\n")
+    assert delta.degraded == (Degraded.SIZE,)
+    assert delta.words_added == pytest.approx(2 * MAX_COMPARED / 8, abs=3)
+    assert set(delta.links.added) == {"B"}
+    assert between(long, "a\n").degraded == (Degraded.SIZE,)
+    assert delta.byte_delta == len(long) + 4
+
+
+def test_a_long_page_of_which_little_changed_is_compared_whole() -> None:
+    lines = [f"line {n} of it\n" for n in range(MAX_COMPARED // 10)]
+    assert len("".join(lines)) > MAX_COMPARED
+    delta = between("".join(lines), "".join([*lines[:-3], "and [[d]]\n", *lines[-3:]]))
+    assert (delta.degraded, delta.links.added, delta.words_added) == ((), ("D",), 2)
+
+
+def test_texts_beyond_what_is_read_say_so() -> None:
+    text = "a\n" * (MAX_SIZE // 2 + 1)
+    assert between(text, text + "b").degraded == (Degraded.SIZE,)
+
+
+def test_no_scan_of_a_comparison_reads_more_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    monkeypatch.setattr("processors.delta.scan", lambda text, words: read.append(len(text)) or scan("", words))
+    whole = "{{a|[[b]]}}\n" * (MAX_SIZE // 12)
+    compare(whole.replace("b", "c"), whole, namespaces_of("enwiki"), scan("", namespaces_of("enwiki")))
+    assert read == [MAX_COMPARED, MAX_COMPARED]
 
 
 PIECES = [

@@ -39,6 +39,22 @@ def test_parse_prints_the_same_bytes_each_time(page: Path, capfd: Any) -> None:
     assert outs[0] == outs[1]
 
 
+def test_parse_reads_html_as_the_wiki_rendered_it(tmp_path: Path, capfd: Any) -> None:
+    file = tmp_path / "page.html"
+    about = 'about="https://de.wikipedia.org/wiki/Spezial:Redirect/revision/42"'
+    body = '<p>Ein <a rel="mw:WikiLink" href="./See">See</a>.</p><h2 id="Tiefe">Tiefe</h2>'
+    file.write_text(f"<html {about}><head><title>Loch Ness</title></head><body>{body}</body></html>", "utf-8")
+    assert main(["parse", str(file), "--html", "--wiki", "dewiki"]) == 0
+    out = capfd.readouterr().out
+    shown = json.loads(out)
+    assert (shown["wiki"], shown["title"]) == ("dewiki", None)
+    rendered = shown["rendered"]
+    assert (rendered["source"], rendered["rev_id"], rendered["title"]) == ("html", 42, "Loch Ness")
+    assert (rendered["abstract"], rendered["links"][0]["title"]) == ("Ein See.", "See")
+    assert [section["title"] for section in rendered["sections"]] == ["", "Tiefe"]
+    assert json.dumps(shown, indent=2, sort_keys=True, ensure_ascii=False) + "\n" == out
+
+
 def test_a_title_tells_a_module_from_wikitext(page: Path, capfd: Any) -> None:
     assert main(["parse", str(page), "--wiki", "dewiki", "--title", "Modul:See"]) == 0
     shown = said(capfd)
@@ -63,6 +79,7 @@ def test_a_file_that_is_missing_or_no_text_is_named(tmp_path: Path, capfd: Any) 
         (["parse", str(tmp_path / "none")], "none"),
         (["parse", str(tmp_path)], str(tmp_path)),
         (["parse", str(binary)], "not UTF-8: byte 2 is 0xff"),
+        (["parse", str(binary), "--html"], "not UTF-8: byte 2 is 0xff"),
         (["delta", str(binary), str(binary)], "not UTF-8"),
     ):
         assert main(arguments) == MISUSE
