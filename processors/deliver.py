@@ -43,15 +43,21 @@ Emission = Release | Retract
 
 
 def content_came(
-    page: Delivery, event_id: str, offset: int, at_ms: int, policies: Collection[str]
+    page: Delivery, event_id: str, rev_id: int, offset: int, at_ms: int, policies: Collection[str]
 ) -> tuple[Delivery, list[Emission]]:
     """`enriched` has a record of the edit that `event_id` announced at `offset`; a later one replaces an earlier."""
     held = _held(page, event_id) or Held(event_id=event_id, offset=offset, at_ms=at_ms)
     page = replace(page, held=tuple(h for h in page.held if h.at_ms > at_ms - KEEP_MS))
     if held.settled.issuperset(policies):
         return _drop(page, event_id), []
-    page = _hold(page, replace(held, offset=offset, at_ms=at_ms))
+    page = _hold(page, replace(held, offset=offset, at_ms=at_ms, rev_id=rev_id))
     return _drain(page, policies)
+
+
+def content_went(page: Delivery, rev_id: int) -> Delivery:
+    """What `enriched` had of a revision was erased: a release of it waits for what may come in its place."""
+    held = tuple(replace(h, offset=None) if h.rev_id == rev_id else h for h in page.held)
+    return page if held == page.held else replace(page, held=held)
 
 
 def decided(

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from dataclasses import dataclass, field
 
 from schemas.content import Text
+from schemas.event import Event, PageChange, VisibilityChange
 from schemas.reasons import Answer
+
+# What the log said was hidden, the newest; the API says the same, unless a replica of it lags behind.
+KNOWN_HIDDEN = 10_000
 
 
 class HeldTexts:
@@ -39,6 +44,35 @@ class HeldTexts:
         text = self._texts.pop((wiki, rev_id), None)
         if text is not None:
             self.size_bytes -= _size(text)
+
+
+@dataclass(slots=True)
+class HiddenTexts:
+    """Revisions whose text the log says is hidden: an answer that has it all the same came too early, or too late."""
+
+    _revs: OrderedDict[tuple[str, int], None] = field(default_factory=OrderedDict)
+
+    def hear(self, event: Event) -> bool:
+        """Whether the event hides the text of its revision; one that shows it ends that."""
+        match event:
+            case VisibilityChange():
+                hidden = not event.visibility.text
+            case PageChange():
+                hidden = not event.content_visible
+            case _:
+                return False
+        place = event.wiki, event.rev_id
+        self._revs.pop(place, None)
+        if hidden:
+            self._revs[place] = None
+            if len(self._revs) > KNOWN_HIDDEN:
+                self._revs.popitem(last=False)
+        return hidden
+
+    def without(self, wiki: str, text: Text) -> Text:
+        """`text`, or that it is hidden."""
+        hidden = text.answer is Answer.TEXT and (wiki, text.rev_id) in self._revs
+        return Text(rev_id=text.rev_id, answer=Answer.HIDDEN) if hidden else text
 
 
 def _size(text: Text) -> int:

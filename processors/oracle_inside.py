@@ -16,12 +16,16 @@ from schemas.event import PageChange
 
 
 def check_repeats(ledger: Ledger, line: Line) -> Finding:
-    """C2 within: a key comes again only with the same bytes, or because the API's answer or the event is another."""
+    """C2 within: a key comes again only with the same bytes, or because the API's answer or the event is another.
+
+    A key that was erased is left out: what was hidden may come again before its tombstone does, or without its parent.
+    """
     wrong = []
     records = [*line.content, *line.enriched, *line.decisions]
+    erased = {(record.topic, record.key) for record in records if record.value is None}
     before: dict[tuple[str, int, bytes], list[Record]] = {}
     for record in records:
-        if record.value is None:
+        if (record.topic, record.key) in erased:
             continue
         earlier = before.setdefault((record.topic, record.partition, record.key), [])
         other = next((each for each in earlier if not _may_follow(ledger, each, record)), None)

@@ -32,6 +32,10 @@ KEPT = frozenset(
         *("is_bot", "is_temp", "groups", "edit_count", "length"),
     }
 )
+# What `skeleton` says where the revision itself may be seen; elsewhere it says true.
+PRIOR_STATE = "prior_state"
+REV_FIELDS = re.compile(rb'"(?:rev_id|rev_parent_id|parent_id|new|old)"\s*:\s*(\d+)')
+PAGE_FIELDS = re.compile(rb'"page_id"\s*:\s*(\d+)')
 EDITORS = frozenset({"editor", "performer"})
 # Their keys are not ours: roles of slots, labels of a model.
 MAPPINGS = frozenset({"content_slots", "probabilities"})
@@ -116,7 +120,27 @@ def skeleton(payload: bytes, hidden: set[int | None]) -> bytes:
             # What a policy may ask about the editor, without what it follows from.
             reduced["revision"]["editor"]["class"] = heard.editor_class
         return orjson.dumps(reduced)
-    return orjson.dumps(doc | {"prior_state": _reduced(doc["prior_state"], wiki), "skeleton": True})
+    prior = {"prior_state": _reduced(doc["prior_state"], wiki), "skeleton": doc.get("skeleton", PRIOR_STATE)}
+    return orjson.dumps(doc | prior)
+
+
+def stays(payload: bytes) -> bool:
+    """Whether the skeleton is of a revision that the public may see: only what was before it was hidden."""
+    return bool(orjson.loads(payload).get("skeleton") == PRIOR_STATE)
+
+
+def mentions(payload: bytes, hidden: Mapping[tuple[str, int], set[int | None]]) -> bool:
+    """Whether a dead letter may repeat something hidden: it names a wiki and, by whatever field, a hidden revision or
+    page of it. Nobody could read the letter, so its bytes are searched; rather one too many than one too few.
+    """
+    for (wiki, page_id), revs in hidden.items():
+        if b'"%b"' % wiki.encode() not in payload:
+            continue
+        numbers = {int(found) for found in REV_FIELDS.findall(payload)}
+        pages = {int(found) for found in PAGE_FIELDS.findall(payload)} if None in revs else set()
+        if page_id in pages or not numbers.isdisjoint(revs):
+            return True
+    return False
 
 
 def _rev_id(event: Event) -> int | None:

@@ -20,13 +20,15 @@ class Held:
 
     event_id: the event that announced the edit: an undeleted revision has another than its first edit had.
     offset: in the page's partition of `enriched`. at_ms: broker time of that record, or the edit's own time.
-    settled: the policies that have decided.
+    settled: the policies that have decided. rev_id: the revision, by which its content is erased; 0 where a state from
+    before there was this does not say.
     """
 
     event_id: str
     offset: int | None
     at_ms: int
     settled: frozenset[str] = frozenset()
+    rev_id: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +62,7 @@ def encode_delivery(delivery: Delivery) -> bytes:
     return orjson.dumps(
         {
             "heads": {policy: [head.rev_id, head.epoch] for policy, head in delivery.heads.items()},
-            "held": [[held.event_id, held.offset, held.at_ms, sorted(held.settled)] for held in delivery.held],
+            "held": [[h.event_id, h.offset, h.at_ms, sorted(h.settled), h.rev_id] for h in delivery.held],
             "page_id": delivery.page_id,
             "queue": [[orjson.Fragment(encode_decision(q.decision)), q.decided_at_ms] for q in delivery.queue],
             "wiki": delivery.wiki,
@@ -78,8 +80,14 @@ def decode_delivery(payload: bytes) -> Delivery:
             wiki=str(doc["wiki"]),
             page_id=int(doc["page_id"]),
             held=tuple(
-                Held(event_id=str(event_id), offset=offset, at_ms=int(at_ms), settled=frozenset(settled))
-                for event_id, offset, at_ms, settled in doc["held"]
+                Held(
+                    event_id=str(event_id),
+                    offset=offset,
+                    at_ms=int(at_ms),
+                    settled=frozenset(settled),
+                    rev_id=int(rev_id[0]) if rev_id else 0,
+                )
+                for event_id, offset, at_ms, settled, *rev_id in doc["held"]
             ),
             queue=tuple(
                 Queued(decision=decision, decided_at_ms=int(at_ms))

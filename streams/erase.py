@@ -2,10 +2,14 @@
 
 The source hears of a hiding as of anything else, as an event in the log. This looks through the log for such events,
 once in `erase_seconds`, and finds the records that repeat what was hidden: of the revision itself, of recent changes,
-and of its successor, whose prior state has it again. For each it makes a skeleton under the same key; for `content` it
-makes tombstones (enrich carries them on, publish erases what it published by itself); and for the hiding a proof, which
-names what was erased and says nothing of it. The source's writer commits all that together with how far we looked, so
-that a crash costs another look and nothing else.
+and of its successor, whose prior state has it again. For each it makes a skeleton under the same key; and for the
+hiding a proof, which names what was erased and says nothing of it. The source's writer commits all that together with
+how far we looked, so that a crash costs another look and nothing else.
+
+The skeleton is what the steps behind go by: fetch reads it after the event, however late it is, and erases the texts
+(enrich carries that on); publish erases what it published by itself. Dead letters are searched here, those that came
+before the hiding and those that a late step writes after it; one that names what was hidden loses its bytes and keeps
+its reason and place. A late letter is known as such for as long as the source runs.
 
 When the bytes are gone is Kafka's part: a key's older records go when the cleaner passes, at most
 `max.compaction.lag.ms` (a day) and some minutes after the skeleton was written.
@@ -24,8 +28,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from processors.digest import page_partition
-from processors.skeleton import Hidden, concerns, hidden_by, skeleton
-from schemas.content import record_key
+from processors.route import lenient_meta
+from processors.skeleton import Hidden, concerns, hidden_by, mentions, skeleton
 from schemas.event import InvalidEvent
 from schemas.log import KIND_ERASURE, KIND_EVENT, KIND_SKELETON
 from streams import metrics
@@ -37,6 +41,8 @@ from streams.topics import Topics
 # The log is stamped by the broker, hidings by the wiki; so much may their clocks differ.
 CLOCKS_MS = 600_000
 RETRY_SECONDS = 5.0
+# Of so many pages we remember what was hidden, for letters that come late: days of them.
+KNOWN_PAGES = 10_000
 
 log = logging.getLogger("sluice.erase")
 
@@ -69,6 +75,8 @@ class Eraser:
         self._topics = Topics(settings)
         self.group = self._topics.group("erase")
         self._partitions = [TopicPartition(self._topics.source, p) for p in range(settings.partitions)]
+        self._letters = TopicPartition(self._topics.deadletter, 0)
+        self._known: Revisions = {}
 
     async def follow(self, write: Callable[[Erasure], Awaitable[None]]) -> None:
         """Look for ever; `write` returns once it is committed. Ends by being cancelled."""
@@ -76,7 +84,7 @@ class Eraser:
             reader = consumer(self._settings, group=self.group, group_instance_id=None)
             try:
                 await reader.start()
-                reader.assign(self._partitions)
+                reader.assign([*self._partitions, self._letters])
                 while True:
                     erasure = await self.look(reader)
                     if erasure is not None:
@@ -91,10 +99,12 @@ class Eraser:
 
     async def look(self, reader: AIOKafkaConsumer) -> Erasure | None:
         """What is to be written for the hidings that came since the last look; None if nothing came at all."""
-        first = await reader.beginning_offsets(self._partitions)
-        end = await reader.end_offsets(self._partitions)
+        everything = [*self._partitions, self._letters]
+        first = await reader.beginning_offsets(everything)
+        end = await reader.end_offsets(everything)
         hidings: list[Hidden] = []
-        moved = False
+        letters_from = max(first[self._letters], await reader.committed(self._letters) or 0)
+        moved = letters_from < end[self._letters]
         for tp in self._partitions:
             start = max(first[tp], await reader.committed(tp) or 0)
             moved = moved or start < end[tp]
@@ -105,6 +115,7 @@ class Eraser:
         if not moved:
             return None
         outs = await self._erase(reader, hidings, first, end) if hidings else []
+        outs += await self._reduce_letters(reader, self._known, letters_from, end)
         return Erasure(outs=outs, offsets=end, hidings=len(hidings))
 
     async def _erase(
@@ -125,20 +136,31 @@ class Eraser:
             for wiki, page_id, rev_id in found.revs:
                 revisions.setdefault((wiki, page_id), set()).add(rev_id)
             found = await self._scan(reader, revisions, starts, end)
-        outs = list(found.by_key.values())
-        for wiki, page_id, rev_id in sorted(found.revs):
-            partition = page_partition(wiki, page_id, self._settings.partitions)
-            outs.append(
-                Out(topic=self._topics.content, key=record_key(wiki, page_id, rev_id), value=None, partition=partition)
-            )
-        return outs + [self._proof(hidden, found) for hidden in hidings]
+        self._know(revisions)
+        letters = await self._reduce_letters(reader, revisions, starts[self._letters], end)
+        return [*found.by_key.values(), *letters, *(self._proof(hidden, found) for hidden in hidings)]
+
+    def _know(self, revisions: Revisions) -> None:
+        for page, revs in revisions.items():
+            self._known[page] = self._known.pop(page, set()) | revs
+        while len(self._known) > KNOWN_PAGES:
+            del self._known[next(iter(self._known))]
+
+    async def _reduce_letters(
+        self, reader: AIOKafkaConsumer, revisions: Revisions, start: int, end: Mapping[TopicPartition, int]
+    ) -> list[Out]:
+        """Each letter from `start` on that names what was hidden, without its bytes."""
+        if not revisions:
+            return []
+        found = _read(reader, self._letters, start, end[self._letters])
+        return [_without_bytes(record) async for record in found if mentions(record.value or b"", revisions)]
 
     async def _starts(
         self, reader: AIOKafkaConsumer, since_ms: int, first: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, int]:
         """Where in the log the revision can be at the earliest; from the first record on if it is from ahead of it."""
-        found = await reader.offsets_for_times(dict.fromkeys(self._partitions, since_ms))
-        return {tp: first[tp] if found.get(tp) is None else found[tp].offset for tp in self._partitions}
+        found = await reader.offsets_for_times(dict.fromkeys(first, since_ms))
+        return {tp: first[tp] if found.get(tp) is None else found[tp].offset for tp in first}
 
     async def _scan(
         self,
@@ -211,10 +233,27 @@ async def _read(reader: AIOKafkaConsumer, tp: TopicPartition, start: int, end: i
                 yield record
 
 
+def _without_bytes(letter: Any) -> Out:
+    """A dead letter as it may stay: which step, why, where it came from, and which event, so that it is written once.
+
+    What went wrong in words may quote the bytes.
+    """
+    kept = [(name, value) for name, value in letter.headers if name in {"step", "reason", "origin"}]
+    meta = lenient_meta(letter.value)
+    event_id = meta.event_id.encode() if meta is not None else b""
+    return Out(
+        topic=letter.topic,
+        key=letter.key,
+        value=b"",
+        partition=letter.partition,
+        headers=[*kept, ("detail", b"erased: it was hidden at the source"), ("erased", event_id)],
+    )
+
+
 def count(erasure: Erasure) -> None:
     """Say in metrics what was committed."""
     metrics.ERASED.labels("skeleton").inc(sum(_kind(out) == KIND_SKELETON for out in erasure.outs))
-    metrics.ERASED.labels("tombstone").inc(sum(out.value is None for out in erasure.outs))
+    metrics.ERASED.labels("letter").inc(sum("erased" in dict(out.headers) for out in erasure.outs))
     metrics.ERASED.labels("proof").inc(sum(_kind(out) == KIND_ERASURE for out in erasure.outs))
 
 

@@ -3,6 +3,10 @@
 At least once: answers come out of order, what is committed is the low-water mark of each partition, and a repeat has
 the same key. It decides nothing: what to ask is the batcher's, what an answer means is `patience`'s.
 
+Nobody else writes `content`, so what erases a text comes after it, however late we are: the skeleton that stands in the
+log for an event drops what is under way for it and leaves a tombstone; where only its parent was hidden, the revision
+is asked for anew, under the event that the skeleton is.
+
     source ──► read ──► batcher ──► dispatch ──► ask (3 at once) ──► outbox ──► content, deadletter
                                        ▲                                │
                                      budget                  acked ──► low water ──► committed offset
@@ -24,13 +28,14 @@ from aiokafka.errors import KafkaError
 from processors.answers import Answers
 from processors.asking import Asking
 from processors.batcher import Batch, Batcher, Job
-from processors.held import HeldTexts
+from processors.held import HeldTexts, HiddenTexts
 from processors.pace import Breaker, BreakerState, Budget
 from processors.patience import Patience, answer_without_asking, close, endure, endure_page, hear, hear_page
-from schemas.content import Content, Html, Text, encode_content
+from processors.skeleton import stays
+from schemas.content import Content, Html, Text, encode_content, record_key
 from schemas.deadletter import DeadLetter
 from schemas.event import EDIT_KINDS, Event, InvalidEvent, PageChange, VisibilityChange, decode_event
-from schemas.log import KIND_EVENT
+from schemas.log import KIND_EVENT, KIND_SKELETON
 from schemas.reasons import Answer, SetAside, Step
 from streams import metrics
 from streams.content_api import CONNECTIONS, ContentApi, Trouble
@@ -87,6 +92,8 @@ class Fetch:
             replica_lag_seconds=settings.replica_lag_seconds, give_up_seconds=settings.give_up_seconds
         )
         self._held = HeldTexts()
+        self._hidden = HiddenTexts()
+        self._open: set[Job] = set()
         self._outbox = Outbox(settings, Step.FETCH, limits(self._topics.table()))
         self._log = OutOfOrder(
             settings, self._topics.source, Step.FETCH, max_in_flight=MAX_IN_FLIGHT, on_lost=self._drop_what_is_void
@@ -135,7 +142,8 @@ class Fetch:
     def _take(self, ticket: Ticket) -> None:
         metrics.RECORDS.labels(Step.FETCH, "in").inc()
         payload = ticket.record.value
-        if header(ticket.record, "kind") != KIND_EVENT or payload is None:
+        kind = header(ticket.record, "kind")
+        if kind not in {KIND_EVENT, KIND_SKELETON} or payload is None:
             ticket.done()
             return
         try:
@@ -143,24 +151,52 @@ class Fetch:
         except InvalidEvent as exc:
             self._put(ticket, self._letter(ticket, SetAside.WRONG_RECORD, str(exc)))
             return
-        self._forget_what_was_hidden(event)
-        if isinstance(event, PageChange) and event.kind in EDIT_KINDS:
-            self._begin(Job(event=event, origin=ticket))
-        else:
+        if kind == KIND_EVENT or isinstance(event, VisibilityChange):
+            # A skeleton says of an edit what was so when it was made.
+            self._hear(event)
+        if not isinstance(event, PageChange) or event.kind not in EDIT_KINDS:
             ticket.done()
-
-    def _forget_what_was_hidden(self, event: Event) -> None:
-        match event:
-            case VisibilityChange():
-                hidden = not event.visibility.text
-            case PageChange():
-                hidden = event.kind == "delete" or not event.content_visible
-            case _:
+            return
+        if kind == KIND_SKELETON:
+            self._erase(event)
+            if not stays(payload):
+                self._outbox.put([self._tombstone(ticket, event)], lambda: self._erased(ticket))
                 return
-        if hidden:
+            self._outbox.put([self._tombstone(ticket, event)], self._count_tombstone)
+        self._begin(Job(event=event, origin=ticket))
+
+    def _hear(self, event: Event) -> None:
+        """What was hidden from the public is not to be had from us either."""
+        deleted = isinstance(event, PageChange) and event.kind == "delete"
+        if isinstance(event, PageChange | VisibilityChange) and (self._hidden.hear(event) or deleted):
             self._held.forget(event.wiki, event.rev_id)
 
+    # Erasing
+
+    def _erase(self, event: PageChange) -> None:
+        """Drop what is under way for the edit: its event says what must not be said."""
+        place = event.wiki, event.page_id, event.rev_id
+        gone = {job for job in self._open if (job.event.wiki, job.event.page_id, job.event.rev_id) == place}
+        self._open -= gone
+        self._batcher.drop(lambda job: job in gone)
+        for job in gone:
+            job.origin.done()
+        self._held.forget(event.wiki, event.rev_id)
+
+    def _tombstone(self, ticket: Ticket, event: PageChange) -> Out:
+        key = record_key(event.wiki, event.page_id, event.rev_id)
+        return Out(topic=self._topics.content, key=key, value=None, partition=ticket.record.partition)
+
+    def _erased(self, ticket: Ticket) -> None:
+        ticket.done()
+        self._wake.set()
+        self._count_tombstone()
+
+    def _count_tombstone(self) -> None:
+        metrics.ERASED.labels("tombstone").inc()
+
     def _begin(self, job: Job) -> None:
+        self._open.add(job)
         known = answer_without_asking(job.event)
         try:
             self._api.url(job.site)
@@ -270,8 +306,10 @@ class Fetch:
 
     def _settle(self, job: Job, *, source: str) -> None:
         event, ticket, revision = job.event, job.origin, job.revision
+        self._open.discard(job)
         if revision is None:
             raise RuntimeError(f"{ticket.origin} is settled without an answer")
+        revision = self._leave_out_what_is_hidden(job, revision)
         self._held.hold(event.wiki, revision)
         content = Content(
             wiki=event.wiki,
@@ -290,6 +328,15 @@ class Fetch:
             self._put(ticket, self._record(ticket, content), *letters, answered=(event, revision))
         except RecordTooLarge as exc:
             self._settle_too_large(content, ticket, event, str(exc))
+
+    def _leave_out_what_is_hidden(self, job: Job, revision: Text) -> Text:
+        """The revision's answer as it may be written; parent and page likewise."""
+        left = self._hidden.without(job.event.wiki, revision)
+        if job.parent is not None:
+            job.parent = self._hidden.without(job.event.wiki, job.parent)
+        if left is not revision and job.html is not None:
+            job.html = Html(answer=Answer.HIDDEN)
+        return left
 
     def _settle_too_large(self, content: Content, ticket: Ticket, event: PageChange, why: str) -> None:
         """Each text is within its bounds, but not all as JSON with their event: leave the page out, the texts too, or
@@ -352,11 +399,12 @@ class Fetch:
     # Owning
 
     def _drop_what_is_void(self) -> None:
+        self._open = {job for job in self._open if self._log.is_ours(job.origin)}
         self._batcher.drop(lambda job: not self._is_ours(job))
 
     def _is_ours(self, job: Job) -> bool:
-        ticket: Ticket = job.origin
-        return self._log.is_ours(ticket)
+        """False once its partition is another worker's, or what it was about was erased."""
+        return job in self._open and self._log.is_ours(job.origin)
 
 
 def _age(job: Job) -> float:

@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -94,26 +95,32 @@ class Outbox:
         return items
 
     async def _attempt(self, items: Sequence[_Item]) -> list[_Item]:
-        """Send all; returns those that the broker did not confirm."""
-        results = await asyncio.gather(*(self._send(item) for item in items), return_exceptions=True)
-        failpoint("outbox.sent")
-        failed = []
-        for item, result in zip(items, results, strict=True):
-            if result is None:
-                self.size_bytes -= item.size_bytes
-                item.done()
-            elif isinstance(result, KafkaError | TimeoutError | asyncio.CancelledError):
-                failed.append(item)
-            else:
-                raise result
-        if failed:
-            errors = {repr(result) for result in results if result is not None}
-            log.warning("%s: %d records were not taken: %s", self._step, len(failed), ", ".join(sorted(errors))[:500])
-        return failed
+        """Send all, in their order; returns the first one that the broker did not confirm and all behind it.
 
-    async def _send(self, item: _Item) -> None:
-        for future in [await send(self._producer, out, self._limits) for out in item.outs]:
-            await future
+        Of those it may have some: a repeat is harmless, a text that comes after what erases it is not.
+        """
+        sent: list[asyncio.Future[Any]] = []
+        (handed,) = await asyncio.gather(self._hand_over(items, sent), return_exceptions=True)
+        results = [*await asyncio.gather(*sent, return_exceptions=True), *[handed] * (len(items) - len(sent))]
+        failpoint("outbox.sent")
+        errors = [result for result in results if isinstance(result, BaseException)]
+        for error in errors:
+            if not isinstance(error, KafkaError | TimeoutError | asyncio.CancelledError):
+                raise error
+        taken = next((n for n, result in enumerate(results) if isinstance(result, BaseException)), len(items))
+        for item in items[:taken]:
+            self.size_bytes -= item.size_bytes
+            item.done()
+        if errors:
+            said = ", ".join(sorted({repr(error) for error in errors}))[:500]
+            log.warning("%s: %d records were not taken: %s", self._step, len(errors), said)
+        return list(items[taken:])
+
+    async def _hand_over(self, items: Sequence[_Item], sent: list[asyncio.Future[Any]]) -> None:
+        """One after another: sends that run beside each other can overtake each other."""
+        for item in items:
+            futures = [await send(self._producer, out, self._limits) for out in item.outs]
+            sent.append(asyncio.gather(*futures))
 
     async def _rebuild(self) -> None:
         """A producer that failed once may fail for ever: its sequence numbers have a hole."""

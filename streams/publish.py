@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from processors.deliver import Emission, Release, content_came, decided
+from processors.deliver import Emission, Release, content_came, content_went, decided
 from processors.project import release_key, release_record, retract_key, retract_record
 from schemas.deadletter import DeadLetter
 from schemas.decision import Decision, decode_decisions, encode_decisions
@@ -107,12 +107,14 @@ class Publish:
         """One input record. Raises `InvalidRecord` before anything has changed."""
         pages = self._pages[partition]
         if record.value is None:
-            return set(), []  # an erased record: what was published of it is erased under its own key
+            return self._erased(pages, record), []
         if record.topic == self._topics.enriched:
-            key, event_id = _edit_of(record.value)
+            key, rev_id, event_id = _edit_of(record.value)
             self.contents.keep(partition, record.offset, record.value)
             page = pages.get(key) or Delivery(wiki=key[0], page_id=key[1])
-            pages[key], emissions = content_came(page, event_id, record.offset, record.timestamp, self._policies)
+            pages[key], emissions = content_came(
+                page, event_id, rev_id, record.offset, record.timestamp, self._policies
+            )
             return {key}, emissions
         decisions = decode_decisions(record.value)
         if not decisions:
@@ -122,6 +124,16 @@ class Publish:
         page = pages.get(key) or Delivery(wiki=key[0], page_id=key[1])
         pages[key], emissions = decided(page, decisions, record.timestamp, self._policies)
         return {key}, emissions
+
+    def _erased(self, pages: dict[PageKey, Delivery], record: Any) -> set[PageKey]:
+        """An erased record must not go out any more; what was published of it is erased under its own key."""
+        wiki, page_id, rev_id = record.key.decode().split(":")
+        key = wiki, int(page_id)
+        page = pages.get(key)
+        if page is None or (left := content_went(page, int(rev_id))) is page:
+            return set()
+        pages[key] = left
+        return {key}
 
     async def _emit_or_set_aside(self, partition: int, emission: Emission) -> list[Out]:
         """A release whose content is gone from `enriched` cannot be made; its decision is kept as a dead letter."""
@@ -212,7 +224,7 @@ class Contents:
             while await self._reader.position(tp) < end:
                 batch = await self._reader.getmany(tp, timeout_ms=1000)
                 for record in batch.get(tp, ()):
-                    if record.value is not None and _edit_of(record.value)[1] == decision.event_id:
+                    if record.value is not None and _edit_of(record.value)[2] == decision.event_id:
                         return bytes(record.value)
         raise LookupError(
             f"no record of {decision.wiki}:{decision.rev_id} at or after {self._topic}/{partition}/{offset}"
@@ -223,10 +235,10 @@ class Contents:
             await self._reader.stop()
 
 
-def _edit_of(enriched: bytes) -> tuple[PageKey, str]:
-    """Page and event id of an enriched record. Raises `InvalidRecord`."""
+def _edit_of(enriched: bytes) -> tuple[PageKey, int, str]:
+    """Page, revision and event id of an enriched record. Raises `InvalidRecord`."""
     try:
         doc = orjson.loads(enriched)
-        return (str(doc["wiki"]), int(doc["page_id"])), str(doc["change"]["event_id"])
+        return (str(doc["wiki"]), int(doc["page_id"])), int(doc["rev_id"]), str(doc["change"]["event_id"])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
         raise InvalidRecord(f"no enriched record: {exc!r}") from exc

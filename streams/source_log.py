@@ -209,7 +209,8 @@ async def _between(reader: AIOKafkaConsumer, tp: TopicPartition, start: int, end
 
 def _letter(record: Any) -> str:
     meta = lenient_meta(record.value or b"")
-    return (meta.event_id if meta is not None else "") or (header(record, "origin") or b"").decode()
+    event_id = meta.event_id if meta is not None else (header(record, "erased") or b"").decode()
+    return event_id or (header(record, "origin") or b"").decode()
 
 
 def _endpoint(records: Sequence[Any]) -> str:

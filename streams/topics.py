@@ -89,7 +89,7 @@ class Topics:
             self._row(self.gate_state, "wiki:page", "compact", -1, 4, "what the gate knows of a page"),
             self._row(self.publish_state, "wiki:page:rev", "compact", -1, 4, "what waits and what is out"),
             Topic(
-                name=self.deadletter, key="step:origin", partitioned_by="key", partitions=1, cleanup="delete",
+                name=self.deadletter, key="step:origin", partitioned_by="key", partitions=1, cleanup=keep,
                 retention_ms=30 * DAY_MS, max_record_bytes=25 * MEGABYTE, about="what could not be read or finished",
             ),
         ]  # fmt: skip

@@ -7,8 +7,9 @@ bytes: nothing here looks at a clock. It runs as far as it is asked to, and its 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from random import Random
 from typing import Any, BinaryIO
 
@@ -59,10 +60,13 @@ class World:
     end_ms: nothing happens after it. keeps_truth: remember what each edit was, which a run of days has no room for.
     """
 
-    def __init__(self, maker: Maker, *, random_state: int, rate: float, keeps_truth: bool = True) -> None:
+    def __init__(
+        self, maker: Maker, *, random_state: int, rate: float, canary_every_ms: int, keeps_truth: bool = True
+    ) -> None:
         self._scene = maker.scene
         self.random_state = random_state
         self.rate = rate
+        self.canary_every_ms = canary_every_ms
         self.begin_ms = maker.scene.begin_ms
         self.end_ms = maker.end_ms
         self.time_scale = maker.scene.time_scale
@@ -178,7 +182,7 @@ def build_world(
         vandalism_percent=vandalism_percent,
         canary_every_ms=canary_every_ms,
     )
-    return World(maker, random_state=random_state, rate=rate, keeps_truth=keeps_truth)
+    return World(maker, random_state=random_state, rate=rate, canary_every_ms=canary_every_ms, keeps_truth=keeps_truth)
 
 
 async def play(world: World, source: SimulatedSource, *, speed: float = 1.0, after_seconds: float = 20) -> None:
@@ -187,30 +191,52 @@ async def play(world: World, source: SimulatedSource, *, speed: float = 1.0, aft
     speed: how many times faster than world time; 0 = as fast as it goes, where a reader may ask the API late and find
     the world's end. after_seconds: of world time.
     """
-    loop = asyncio.get_running_loop()
-    began, ledger, steps = loop.time(), source.ledger, 0
+    ledger, pace = source.ledger, _Pace(source, world.begin_ms, speed)
     source.speed = source.api.speed = speed
-
-    async def due(at_ms: int) -> None:
-        wait = began + (at_ms - world.begin_ms) / 1000 / speed - loop.time() if speed else 0.0
-        if wait > SHORTEST_WAIT_SECONDS:
-            await asyncio.sleep(wait)
-        elif steps % STEPS == 0:
-            await asyncio.sleep(0)
-            await source.until_behind(AHEAD)
-        source.now_ms = at_ms
-
     while (at_ms := world.next_ms()) is not None:
-        await due(at_ms)
-        steps += 1
+        await pace.due(at_ms)
         for entry in world.step():
             if isinstance(entry, Announced):
                 await source.append(entry.topic, entry.event)
             elif ledger is not None:
                 ledger.did(entry)
     last_ms = world.end_ms + round(after_seconds * 1000)
-    for at_ms in range(world.end_ms + CANARY_EVERY_MS, last_ms + 1, CANARY_EVERY_MS):
-        await due(at_ms)
-        steps += 1
+    await _canaries(source, pace, range(world.end_ms + CANARY_EVERY_MS, last_ms + 1, CANARY_EVERY_MS))
+
+
+async def outlive(world: World, source: SimulatedSource, *, speed: float) -> None:
+    """After the world's end canaries alone, for ever: time goes on for its readers, so that what waits falls due."""
+    source.speed = source.api.speed = speed
+    beats = count(world.end_ms + world.canary_every_ms, world.canary_every_ms)
+    await _canaries(source, _Pace(source, world.end_ms, speed), beats)
+
+
+async def _canaries(source: SimulatedSource, pace: _Pace, beats: Iterable[int]) -> None:
+    for at_ms in beats:
+        await pace.due(at_ms)
         for topic in source.topics:
             await source.append(topic, canary(topic, at_ms))
+
+
+class _Pace:
+    """World time from `begin_ms`, which is now, as fast as `speed` says."""
+
+    def __init__(self, source: SimulatedSource, begin_ms: int, speed: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._source = source
+        self._begin_ms = begin_ms
+        self._speed = speed
+        self._began = self._loop.time()
+        self._steps = 0
+
+    async def due(self, at_ms: int) -> None:
+        """Returns at `at_ms`, at once if the world goes as fast as it can."""
+        elapsed = (at_ms - self._begin_ms) / 1000
+        wait = self._began + elapsed / self._speed - self._loop.time() if self._speed else 0.0
+        if wait > SHORTEST_WAIT_SECONDS:
+            await asyncio.sleep(wait)
+        elif self._steps % STEPS == 0:
+            await asyncio.sleep(0)
+            await self._source.until_behind(AHEAD)
+        self._steps += 1
+        self._source.now_ms = at_ms

@@ -15,7 +15,7 @@ from random import Random
 from schemas.event import rfc3339
 from streams.eventstreams import SimulatedSource
 from streams.ledger import Ledger
-from streams.world import World, build_world, play
+from streams.world import World, build_world, outlive, play
 from streams.world_storm import storm
 
 # Kafka keeps seven days; a run of hours on a laptop keeps what a reader may lag behind.
@@ -59,7 +59,7 @@ class WorldOptions:
 
 
 def run_world(options: WorldOptions) -> int:
-    """Serve until the world's end or a signal, and 0 for either; after its end it is served until a signal.
+    """Serve until a signal; then 0. After the world's end its clock goes on, with canaries and nothing else.
 
     Raises `ValueError` for options out of range and `OSError` where port or file cannot be had.
     """
@@ -82,7 +82,7 @@ async def _serve(options: WorldOptions) -> int:
         source.faults.max_connections = MAX_CONNECTIONS
         await source.start(port=options.port)
         _introduce(world, source, options)
-        tasks = {asyncio.create_task(play(world, source, speed=options.speed, after_seconds=0))}
+        tasks = {asyncio.create_task(_happen(world, source, options.speed))}
         if options.faults == "storm":
             tasks.add(asyncio.create_task(storm(source, Random(options.random_state))))  # noqa: S311 - no secret
         try:
@@ -101,18 +101,18 @@ async def _serve(options: WorldOptions) -> int:
     return 0
 
 
+async def _happen(world: World, source: SimulatedSource, speed: float) -> None:
+    """All that there is, then time alone: a world that went as fast as it could goes on at our pace."""
+    await play(world, source, speed=speed, after_seconds=0)
+    print("sluice world: its time is over; it is served, with canaries alone, until Ctrl-C", flush=True)
+    await outlive(world, source, speed=speed or 1.0)
+
+
 async def _until(stop: asyncio.Event, tasks: set[asyncio.Task[None]]) -> None:
-    """Returns at the signal, or when one of the tasks fails. At the world's end it says so and stays."""
-    waiting = {asyncio.create_task(stop.wait()), *tasks}
-    while not stop.is_set():
-        done, left = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        waiting = set(left)
-        if any(task.exception() for task in done):
-            break
-        if not stop.is_set():
-            print("sluice world: its time is over; it is served until Ctrl-C", flush=True)
-    for task in waiting - tasks:
-        task.cancel()
+    """Returns at the signal, or when one of the tasks fails: none ends by itself."""
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.deliver import KEEP_MS, Emission, Release, Retract, content_came, decided
+from processors.deliver import KEEP_MS, Emission, Release, Retract, content_came, content_went, decided
 from schemas.decision import Decision
 from schemas.delivery import Delivery, decode_delivery, encode_delivery
 from schemas.reasons import Bar, State
@@ -32,7 +32,7 @@ def decision(rev: int, state: State, *, policy: str = "fast", epoch: int = 0) ->
 
 
 def come(page: Delivery, rev: int, *, offset: int | None = None, epoch: int = 0, at_ms: int = 0):
-    return content_came(page, f"event-{rev}-{epoch}", rev if offset is None else offset, at_ms, POLICIES)
+    return content_came(page, f"event-{rev}-{epoch}", rev, rev if offset is None else offset, at_ms, POLICIES)
 
 
 def decide(page: Delivery, *decisions: Decision):
@@ -115,6 +115,17 @@ def test_a_repeat_of_content_sends_nothing_again():
     page, _ = decide(page, decision(1, State.RELEASED))
     page, made = come(page, 1, offset=99)
     assert made == []
+
+
+def test_a_release_whose_content_was_erased_waits_for_what_comes_in_its_place():
+    page, _ = come(EMPTY, 1, offset=40)
+    page, _ = come(page, 2)
+    page = decode_delivery(encode_delivery(content_went(page, 1)))
+    page, made = decide(page, decision(1, State.RELEASED), decision(2, State.RELEASED))
+    assert made == []
+    page, made = come(page, 1, offset=50)
+    assert [(e.decision.rev_id, e.offset) for e in made] == [(1, 50), (2, 2)]
+    assert content_went(page, 7) is page
 
 
 def test_an_undeleted_edit_waits_for_the_content_of_its_own_event():

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from test_source import running, until
 
 from processors.digest import user_key
 from processors.shard import Shard
-from processors.skeleton import concerns, hidden_by, skeleton
+from processors.skeleton import concerns, hidden_by, mentions, skeleton
 from schemas.content import record_key
+from schemas.deadletter import DeadLetter
 from schemas.decision import encode_decision
 from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, Canary, PageChange, decode_event, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, Tick, encode_policies, encode_tick
+from schemas.reasons import SetAside, Step
+from streams import source_log
 from streams.capture import capture, read_capture, replay
-from streams.kafka import Out, header
+from streams.kafka import Out, header, letter_out
 from streams.settings import Settings
 from streams.topics import Topics
 
@@ -153,7 +157,7 @@ def test_a_recording_of_which_nothing_but_skeletons_is_left_is_decided_the_same(
 
 
 @pytest.mark.kafka
-async def test_what_is_hidden_goes_from_the_log_and_from_content_and_the_proof_names_what_went(
+async def test_what_is_hidden_goes_from_the_log_and_the_proof_names_what_went(
     make_settings: MakeSettings,
 ) -> None:
     async with SseServer().running() as server:
@@ -171,8 +175,60 @@ async def test_what_is_hidden_goes_from_the_log_and_from_content_and_the_proof_n
     assert not any(b"a-tele" in r.value for r in kinds(log, b"skeleton") if r.key != key_of(edit(6), 6))
     places = {r.key: int((header(r, "place") or b"").split(b":")[0]) for r in kinds(log, b"skeleton")}
     assert places == {r.key: r.offset for r in log.events if r.key in reduced}
-    gone = [r.key for r in await read_all(settings, Topics(settings).content) if r.value is None]
-    assert gone == [record_key("enwiki", 7, 5), record_key("enwiki", 7, 6)]
+
+
+@pytest.mark.parametrize(
+    ("payload", "wanted"),
+    [
+        (b'{"wiki_id":"enwiki","revision":{"rev_id":5}}', True),
+        (b'{"database" : "enwiki", "rev_id" : 5, torn', True),
+        (b'{"wiki":"enwiki","revision":{"rev_id":6,"rev_parent_id":5}}', True),
+        (b'{"wiki":"enwiki","parent":{"rev_id":5,"text":"x"}}', True),
+        (b'{"wiki":"enwiki","rev_id":51}', False),
+        (b'{"wiki":"enwiki","page_id":5}', False),
+        (b'{"wiki":"dewiki","rev_id":5}', False),
+        (b'{"wiki":"dewiki","page_id":8}', True),
+        (b'{"wiki":"dewiki","page_id":9}', False),
+    ],
+)
+def test_a_dead_letter_that_names_a_hidden_revision_or_page_is_found_whatever_is_wrong_with_it(
+    payload: bytes, wanted: bool
+) -> None:
+    assert mentions(payload, {("enwiki", 7): {5}, ("dewiki", 8): {None}}) is wanted
+
+
+@pytest.mark.kafka
+async def test_dead_letters_lose_their_bytes_also_when_they_come_late_and_are_not_written_again(
+    make_settings: MakeSettings,
+) -> None:
+    async with SseServer().running() as server:
+        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
+        letters = Topics(settings).deadletter
+        broken = edit(5) | {"$schema": "/mediawiki/page/change/2.0.0"}
+        broken["meta"] |= {"id": "broken"}
+        innocent = edit(9, page=8) | {"$schema": "/mediawiki/page/change/2.0.0"}
+        innocent["meta"] |= {"id": "innocent"}
+        late = DeadLetter(
+            step=Step.ENRICH, reason=SetAside.UNPARSEABLE, detail=SECRET, origin="content/0/9", payload=dumps(edit(5))
+        )
+        await server.add(edit(5), broken, innocent)
+        async with running(settings):
+            await until(settings, lambda log: len(log.events) == 1)
+            await server.add(hide(5))
+            await until(settings, lambda log: bool(kinds(log, b"erasure")))
+            await produce(settings, [letter_out(letters, late)])
+            async with asyncio.timeout(30):
+                while len(found := await read_all(settings, letters)) < 5:  # noqa: ASYNC110 - a topic tells nobody
+                    await asyncio.sleep(0.1)
+    last = {record.key: record for record in found}
+    assert len(last) == 3
+    assert [record.value for record in last.values() if record.value] == [server.messages[2].data]
+    erased = [record for record in last.values() if not record.value]
+    assert {header(record, "step") for record in erased} == {b"source", b"enrich"}
+    # By this a message that comes again is known, once compaction has left nothing else.
+    assert {source_log._letter(record) for record in erased} == {"broken", "content/0/9"}
+    assert {header(record, "reason") for record in erased} == {b"unknown_schema", b"unparseable"}
+    assert not any(SECRET.encode() in value for record in erased for _, value in record.headers)
 
 
 def kinds(log: Any, kind: bytes) -> list[Any]:
@@ -207,6 +263,7 @@ async def test_a_hidden_string_is_in_no_topic_and_no_file_of_the_broker_and_a_re
             whole, bare = tmp_path / "whole.ndjson", tmp_path / "bare.ndjson.gz"
             await server.add(hide(5))
             await until(settings, lambda log: bool(kinds(log, b"erasure")))
+            await produce(settings, [replace(content, value=None)])  # as fetch does it
             await capture(settings, whole)
             await gone_from(settings, topics, logs)
             await capture(settings, bare)

@@ -14,16 +14,19 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from aiokafka import TopicPartition
 from api_server import ApiServer, Request, error, event, held_until, http
 from conftest import MakeSettings, produce, read_all
+from test_erase import SECRET, hide
 
 from processors.answers import MAX_TEXT_BYTES
 from processors.digest import page_partition, sha1_base36
-from schemas.content import Content, Html, decode_content
+from processors.skeleton import skeleton
+from schemas.content import Content, Html, decode_content, record_key
 from schemas.event import VISIBILITY_CHANGE, decode_event
-from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK
+from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_SKELETON, KIND_TICK
 from schemas.reasons import Answer, SetAside, Step
 from streams import fetch, metrics, out_of_order
 from streams.content_api import MAX_BODY_BYTES, ContentApi
@@ -406,6 +409,62 @@ async def test_a_text_that_we_hold_is_not_asked_again_for_its_child_unless_it_wa
     assert got[2].parent is not None
     assert got[3].parent is not None
     assert (got[2].parent.text, got[3].parent.answer) == ("text 1", Answer.HIDDEN)
+
+
+async def test_what_was_erased_is_dropped_while_under_way_and_leaves_a_tombstone(
+    quick: Settings, wiki: ApiServer
+) -> None:
+    wiki.put(5, SECRET)
+    wiki.put(4, "kept")
+    change = event(5, SECRET, at_ms=OLD_MS)
+    erased = logged(quick, skeleton(change, {5}), kind=KIND_SKELETON)
+    answers = asyncio.Event()
+    wiki.replies = [held_until(answers, wiki.reply)]
+    async with running(quick):
+        await produce(quick, [logged(quick, change)])
+        await wiki.asked(1)
+        await produce(quick, [erased])
+        await until_erased(quick, 1)
+        answers.set()
+        await produce(quick, [logged(quick, event(4, "kept", at_ms=OLD_MS))])
+        found = await until_erased(quick, 2)
+    by_rev = {record.key: record.value for record in found}
+    assert by_rev[record_key("enwiki", 7, 5)] is None
+    assert by_rev[record_key("enwiki", 7, 4)] is not None
+    assert len(found) == 2
+
+
+async def until_erased(settings: Settings, count: int) -> list[Any]:
+    """All records of `content`, once there are so many."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while len(found := await read_all(settings, Topics(settings).content)) < count:  # noqa: ASYNC110 - a topic tells nobody
+            await asyncio.sleep(0.1)
+    return found
+
+
+async def test_a_child_of_what_was_hidden_is_asked_anew_and_has_no_parent_then_whatever_the_api_says(
+    quick: Settings, wiki: ApiServer
+) -> None:
+    wiki.put(5, SECRET)
+    wiki.put(6, "harmless")
+    child = orjson.loads(event(6, "harmless", at_ms=OLD_MS, parent_id=5, prior_sha1=sha1_base36(SECRET)))
+    child["revision"]["comment"] = "stays"
+    child["prior_state"]["revision"]["comment"] = SECRET
+    hiding = hide(5)
+    async with running(quick) as task:
+        await produce(quick, [logged(quick, orjson.dumps(child))])
+        before = (await contents(quick, 1, task))[6]
+        assert before.parent is not None
+        assert before.parent.text == SECRET
+        bare = skeleton(orjson.dumps(child), {5})
+        await produce(quick, [logged(quick, orjson.dumps(hiding)), logged(quick, bare, kind=KIND_SKELETON)])
+        found = await until_erased(quick, 3)
+    assert [record.value is None for record in found] == [False, True, False]
+    after = decode_content(found[-1].value)
+    assert SECRET.encode() not in found[-1].value
+    assert after.parent is not None
+    assert (after.revision.text, after.parent.answer) == ("harmless", Answer.HIDDEN)
+    assert b"stays" in after.event
 
 
 async def test_an_answer_that_was_cut_short_is_completed_by_asking_for_the_rest(

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from conftest import MakeSettings, produce
 from sse_server import Fault, SseServer, canaries, page_change, recent_change
+from tcp_proxy import TcpProxy
 from test_erase import edit, hide, kinds
 from test_source import AT_MS, Log, id_of, letters, offset_of, read, running, until
 
@@ -113,6 +116,103 @@ async def test_a_storm_of_redeployments_costs_nothing_but_requests(at: Settings,
     async with running(at):
         await holds_each_once(at, docs)
     assert not server.faults
+
+
+async def happens(count: Any, at_least: float, seconds: float = 30) -> None:
+    async with asyncio.timeout(seconds):
+        while count() < at_least:  # noqa: ASYNC110 - a counter tells nobody
+            await asyncio.sleep(0.02)
+
+
+def ended(reason: str) -> float:
+    """Connections that ended so until now."""
+    return float(metrics.RECONNECTS.labels(reason)._value.get())
+
+
+async def test_a_connection_of_which_only_one_side_is_left_is_given_up_and_costs_nothing(
+    make_settings: MakeSettings, server: SseServer
+) -> None:
+    host, port = server.url.removeprefix("http://").split(":")
+    docs = edits(20)
+    await server.add(*docs[:10])
+    async with TcpProxy(host, int(port)) as proxy:
+        settings = await make_settings(
+            source=f"http://{host}:{proxy.port}", since="earliest", tick_seconds=0.02, idle_seconds=0.3
+        )
+        idle = ended("idle")
+        async with running(settings):
+            await holds_each_once(settings, docs[:10])
+            proxy.freeze()
+            await server.add(*docs[10:])
+            await happens(lambda: ended("idle"), idle + 1)
+            await happens(lambda: proxy.opened, 2)
+            assert len((await read(settings)).ids) == 10
+            proxy.thaw()
+            await holds_each_once(settings, docs)
+
+
+async def test_a_line_of_a_megabyte_is_in_the_log_whole_among_small_ones(at: Settings, server: SseServer) -> None:
+    docs = edits(9)
+    docs[4]["revision"]["comment"] = "大" * 350_000
+    await server.add(*docs)
+    async with running(at):
+        log = await holds_each_once(at, docs)
+    assert {record.value for record in log.events} == {message.data for message in server.messages}
+    assert max(len(record.value) for record in log.events) > 1_000_000
+    assert not await letters(at)
+
+
+async def test_a_connection_renewed_before_the_server_cuts_it_leaves_no_gap_and_doubles_nothing(
+    at: Settings, server: SseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "MAX_AGE_SECONDS", 0.1)
+    docs: list[dict[str, Any]] = []
+    aged, others = ended("age"), ended("cut") + ended("end") + ended("idle")
+    async with running(at):
+        async with asyncio.timeout(30):
+            while ended("age") < aged + 8:
+                fresh = edits(3, len(docs))
+                docs += fresh
+                await server.add(*fresh)
+                await asyncio.sleep(0.01)
+        await holds_each_once(at, docs)
+    assert ended("cut") + ended("end") + ended("idle") == others
+
+
+async def test_a_batch_that_the_broker_rejects_is_written_again_whole_once_it_is_taken(
+    at: Settings, server: SseServer
+) -> None:
+    docs = edits(30)
+    docs[15]["revision"]["comment"] = random.Random(1).randbytes(100_000).hex()
+    await server.add(*docs[:10])
+    rebuilt = metrics.REBUILDS.labels(Step.SOURCE)._value
+    async with running(at) as step:
+        await holds_each_once(at, docs[:10])
+        before = rebuilt.get()
+        await bound_records(at, 50_000)
+        await server.add(*docs[10:])
+        await happens(rebuilt.get, before + 2)
+        assert len((await read(at)).ids) == 10
+        await bound_records(at, None)
+        log = await holds_each_once(at, docs)
+        assert not step.done()
+    numbers = [decode_tick(r.value).number for r in log.ticks if r.partition == 0]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert not await letters(at)
+
+
+async def bound_records(settings: Settings, max_bytes: int | None) -> None:
+    """What the log's topic takes from now on; None = what its table says."""
+    topics = Topics(settings)
+    config = next(row.config for row in topics.table() if row.name == topics.source)
+    if max_bytes is not None:
+        config["max.message.bytes"] = str(max_bytes)
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topics.source, configs=config)])
+    finally:
+        await admin.close()
 
 
 async def test_a_datacentre_switch_while_we_are_away_loses_nothing_and_doubles_nothing(
