@@ -94,18 +94,20 @@ async def test_two_runs_with_the_same_arguments_have_the_same_ledger_at_any_spee
 
 async def test_when_its_time_is_over_canaries_go_on_so_that_what_waits_falls_due():
     run, settings = await begun("--hours", "0.002", "--rate", "5", "--time-scale", "1800", "--speed", "10")
-    assert run.stdout is not None
-    assert b"its time is over" in await run.stdout.readline()
-    now_ms = milliseconds((await read(f"{settings.source}/v2/stream/{PAGE_CHANGE}?since=0", 1))[0]["meta"]["dt"])
-    end_ms = now_ms + round(0.002 * 3_600_000)
-    async with asyncio.timeout(30):
-        found = await read(f"{settings.source}/v2/stream/{PAGE_CHANGE}?since={rfc3339(end_ms)}", 20)
-    assert {event["meta"]["domain"] for event in found} == {"canary"}
-    times = [milliseconds(event["meta"]["dt"]) for event in found]
-    assert times == sorted(times)
-    assert times[-1] > end_ms
-    run.send_signal(signal.SIGINT)
-    await run.communicate()
+    try:
+        assert run.stdout is not None
+        assert b"its time is over" in await run.stdout.readline()
+        now_ms = milliseconds((await read(f"{settings.source}/v2/stream/{PAGE_CHANGE}?since=0", 1))[0]["meta"]["dt"])
+        end_ms = now_ms + round(0.002 * 3_600_000)
+        async with asyncio.timeout(30):
+            found = await read(f"{settings.source}/v2/stream/{PAGE_CHANGE}?since={rfc3339(end_ms)}", 20)
+        assert {event["meta"]["domain"] for event in found} == {"canary"}
+        times = [milliseconds(event["meta"]["dt"]) for event in found]
+        assert times == sorted(times)
+        assert times[-1] > end_ms
+    finally:
+        run.send_signal(signal.SIGINT)
+        await run.communicate()
     assert run.returncode == 0
 
 
