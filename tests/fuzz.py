@@ -1,4 +1,4 @@
-"""Fuzzed is all that reads what anyone may write: `python tests/fuzz.py TARGET SECONDS FOLDER` lets atheris do so.
+"""Fuzzed is all that reads what anyone may write: `python tests/fuzz.py TARGET RUNS FOLDER` lets atheris do so.
 
 atheris looks for inputs that take new ways through the code, from those in the folder on, and puts what it finds there.
 It ends with an exit code other than 0 at the first exception.
@@ -45,7 +45,7 @@ def data(one: str, other: str) -> None:
 TARGETS: dict[str, Callable[[str, str], None]] = {"page": page, "delta": delta, "html": html, "data": data}
 
 
-def main(name: str, seconds: int, folder: str) -> None:
+def main(name: str, runs: int, folder: str) -> None:
     import atheris
 
     def once(payload: bytes) -> None:
@@ -53,7 +53,7 @@ def main(name: str, seconds: int, folder: str) -> None:
         TARGETS[name](one, other)
 
     atheris.instrument_all()
-    options = (f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10", "-seed=1")
+    options = (f"-runs={runs}", "-max_len=4096", "-timeout=10", "-seed=1")
     atheris.Setup([sys.argv[0], *options, folder], once)
     atheris.Fuzz()
 
