@@ -54,7 +54,7 @@ def report(console: Console, seen: Seen, pictures: Path) -> None:
     console.print(f"\n[bold]The curve behind it[/bold]: {files[0]}", soft_wrap=True)
     _tell_score(console, seen)
     console.print("\nNext: `make demo FAULTS=storm` kills steps and cuts the stream meanwhile;")
-    console.print("`sluice demo --random-state 2` is another world; `make run` follows the live one.")
+    console.print("`sluice demo --random-state 2` is another world; `make run` is the real one.")
 
 
 def _table(seen: Seen, judged: Mapping[str, Quality]) -> Table:

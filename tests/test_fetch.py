@@ -684,6 +684,13 @@ async def start_worker(settings: Settings, **more: str) -> asyncio.subprocess.Pr
     return await asyncio.create_subprocess_exec(sys.executable, str(worker), env=env)
 
 
+async def all_committed(settings: Settings, records: int) -> None:
+    """Return when that many are done: what one that was killed had written is asked for again before that."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while sum((await committed(settings)).values()) < records:  # noqa: ASYNC110 - a group has no event
+            await asyncio.sleep(0.2)
+
+
 async def test_after_kill_9_at_any_moment_every_revision_has_its_record(quick: Settings, wiki: ApiServer) -> None:
     revisions = range(1, 301)
     for rev_id in revisions:
@@ -707,6 +714,7 @@ async def test_after_kill_9_at_any_moment_every_revision_has_its_record(quick: S
         await worker.wait()
     worker = await start_worker(settings)
     got = await contents(settings, 300)
+    await all_committed(settings, 300)
     worker.send_signal(signal.SIGTERM)
     assert await worker.wait() == 0
     assert set(got) == set(revisions)
@@ -743,6 +751,7 @@ async def test_two_workers_share_the_partitions_and_lose_nothing_when_one_dies(
         workers[0].send_signal(signal.SIGKILL)
         await workers[0].wait()
         got = await contents(settings, sent + 100)
+        await all_committed(settings, sent + 100)
     finally:
         for worker in workers:
             if worker.returncode is None:
