@@ -12,6 +12,8 @@ from schemas.reasons import Step
 from streams.settings import Settings
 from streams.tethered import Tethered
 
+STOP_SECONDS = 30.0
+
 
 class StepProcesses:
     """What each says goes to `<step>.log` in `folder`. running: those started and not ended through this object."""
@@ -44,7 +46,8 @@ class StepProcesses:
         ending = {step: self.running.pop(step) for step in steps if step in self.running}
         for process in ending.values():
             process.process.send_signal(how)
-        return {step: process.end(how) for step, process in ending.items()}
+        # Asked once: a signal that meets a process on its way out, without its handlers, would be its end.
+        return {step: process.end_within(STOP_SECONDS) for step, process in ending.items()}
 
     def end(self) -> None:
         """Kill whatever still runs."""

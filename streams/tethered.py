@@ -69,6 +69,10 @@ class Tethered:
     def end(self, how: signal.Signals = signal.SIGTERM, patience_seconds: float = 30.0) -> int:
         """Send `how`, kill it if that takes longer than its patience; returns the exit code. May be called again."""
         self.process.send_signal(how)
+        return self.end_within(patience_seconds)
+
+    def end_within(self, patience_seconds: float) -> int:
+        """Wait for it to end, as it was asked to; kill it when patience ends. Returns the exit code."""
         try:
             self.process.wait(patience_seconds)
         except subprocess.TimeoutExpired:
