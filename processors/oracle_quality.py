@@ -66,7 +66,7 @@ def _quality(
     ledger: Ledger, policy: str, edits: Mapping[Revision, list[Decision]], truth: Mapping[Revision, Did]
 ) -> Quality:
     end_ms = max((offered.at_ms for offered in ledger.offered), default=0)
-    undone = _undone(ledger)
+    undone = undone_in(ledger)
     known = {revision: made for revision, made in edits.items() if revision in truth}
     out = {revision: made[0] for revision, made in known.items() if made[0].state is State.RELEASED}
     bad = [revision for revision in known if truth[revision].what == "vandalism"]
@@ -100,7 +100,7 @@ def _is_edit(did: Did) -> bool:
     return did.what in {"good", "create", "vandalism", "self_reverted", "undo", "repair", "move", "redirect", "import"}
 
 
-def _undone(ledger: Ledger) -> Mapping[Revision, tuple[Revision | None, int]]:
+def undone_in(ledger: Ledger) -> Mapping[Revision, tuple[Revision | None, int]]:
     """What was undone → the revision that did it (None: a deletion), and when; the first time counts."""
     undone: dict[Revision, tuple[Revision | None, int]] = {}
     for did in ledger.did:

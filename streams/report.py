@@ -13,7 +13,7 @@ from rich.table import Table
 
 from processors.oracle import Score
 from processors.oracle_ledger import Ledger
-from processors.oracle_quality import Quality, quality
+from processors.oracle_quality import Quality, quality, undone_in
 from processors.oracle_story import tell, verdict
 from schemas.event import PageChange
 from schemas.log import Policy
@@ -116,14 +116,15 @@ def _edit(each: Verdict) -> EditKey:
 def _draw(seen: Seen, judged: Mapping[str, Quality], pictures: Path) -> list[Path]:
     pictures.mkdir(parents=True, exist_ok=True)
     files = [pictures / "curve.png", pictures / "curve.svg"]
-    stood = {(did.wiki, did.rev_id): did.at_ms for did in seen.ledger.did if did.what == "vandalism"}
-    undone: dict[tuple[str, int | None], float] = {}
-    for did in seen.ledger.did:
-        for each in ((did.wiki, rev_id) for rev_id in did.undoes):
-            if each in stood:
-                undone.setdefault(each, (did.at_ms - stood[each]) / 1000)
+    stood = {
+        (did.wiki, did.rev_id): did.at_ms
+        for did in seen.ledger.did
+        if did.what == "vandalism" and did.rev_id is not None
+    }
+    ends = undone_in(seen.ledger)
+    undone = [(ends[each][1] - at_ms) / 1000 for each, at_ms in stood.items() if each in ends]
     end_ms = max(did.at_ms for did in seen.ledger.did)
-    standing = [(end_ms - at_ms) / 1000 for each, at_ms in stood.items() if each not in undone]
+    standing = [(end_ms - at_ms) / 1000 for each, at_ms in stood.items() if each not in ends]
     windows = [
         Window(
             name=policy.name,
@@ -133,7 +134,7 @@ def _draw(seen: Seen, judged: Mapping[str, Quality], pictures: Path) -> list[Pat
         for policy in seen.policies
         if policy.name in judged
     ]
-    draw(list(undone.values()), standing, windows, files, time_scale=seen.time_scale)
+    draw(undone, standing, windows, files, time_scale=seen.time_scale)
     return files
 
 
