@@ -6,6 +6,7 @@ prefix of this test and its topics made; `make_settings(**changes)` gives more o
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import signal
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 from xdist.scheduler import LoadScopeScheduling
 
 from streams import cluster
 from streams.broker import Broker
-from streams.kafka import Out, close_producer, producer, read_partition, send
+from streams.kafka import Out, close_consumer, close_producer, consumer, producer, read_partition, send
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics, limits
 
@@ -91,6 +93,26 @@ async def read_all(settings: Settings, topic: str) -> list[Any]:
     for partition in range(_partitions(settings, topic)):
         records += await read_partition(settings, topic, partition)
     return records
+
+
+async def all_readable(settings: Settings, seconds: float = 30) -> None:
+    """Wait until no transaction is open on any topic: a commit is answered before its markers stand everywhere.
+
+    A test that reads right after its step has ended may otherwise miss the last records of some partitions.
+    """
+    written, committed = consumer(settings, isolation_level="read_uncommitted"), consumer(settings)
+    try:
+        await written.start()
+        await committed.start()
+        made = await committed.topics()
+        rows = [row for row in Topics(settings).table() if row.name in made]
+        tps = [TopicPartition(row.name, n) for row in rows for n in range(row.partitions)]
+        async with asyncio.timeout(seconds):
+            while await committed.end_offsets(tps) != await written.end_offsets(tps):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.02)
+    finally:
+        await close_consumer(written)
+        await close_consumer(committed)
 
 
 async def produce(settings: Settings, outs: Iterable[Out]) -> None:

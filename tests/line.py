@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from aiokafka import TopicPartition
+from conftest import all_readable
 
 from schemas.decision import Decision, decode_decisions
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
@@ -136,6 +137,7 @@ def fold(records: Iterable[Any]) -> dict[bytes, dict[str, Any]]:
 
 
 async def outcome(settings: Settings) -> Outcome:
+    await all_readable(settings)
     records = {}
     for row in Topics(settings).table():
         partitions = range(row.partitions)

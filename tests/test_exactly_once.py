@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import UnknownError
 from chaos_worker import Copier, copy_loop
-from conftest import MakeSettings, produce, read_all
+from conftest import MakeSettings, all_readable, produce, read_all
 
 from schemas.reasons import Step
 from streams import cluster, metrics
@@ -66,6 +66,7 @@ def numbered(settings: Settings, numbers: Iterable[int]) -> list[Out]:
 
 async def check_ledger(settings: Settings, numbers: Iterable[int]) -> None:
     """Each number was written once; each partition's running counts have no gap; its state agrees with its output."""
+    await all_readable(settings)
     topics = Topics(settings)
     assert sorted(int(record.key) for record in await read_all(settings, topics.decisions)) == sorted(numbers)
     for partition in range(settings.partitions):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 import pytest
-from conftest import produce, read_all
+from conftest import all_readable, produce, read_all
 
 from schemas.decision import decode_decisions
 from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
@@ -68,6 +68,7 @@ async def run_until(settings: Settings, done: Callable[[], Awaitable[bool]]) -> 
     finally:
         stop.set()
         await task
+    await all_readable(settings)
 
 
 async def decided(settings: Settings) -> list[tuple[int, str, str]]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from conftest import produce, read_all
+from conftest import all_readable, produce, read_all
 
 from schemas.content import record_key
 from schemas.decision import Decision, encode_decisions
@@ -75,6 +75,7 @@ async def run_until(settings: Settings, done: Callable[[], Awaitable[bool]]) -> 
     finally:
         stop.set()
         await task
+    await all_readable(settings)
 
 
 def at_least(settings: Settings, topic: str, count: int) -> Callable[[], Awaitable[bool]]:

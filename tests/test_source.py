@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 import pytest
 from aiokafka.errors import KafkaError
-from conftest import MakeSettings, produce, read_all, shared_data
+from conftest import MakeSettings, all_readable, produce, read_all, shared_data
 from sse_server import Fault, Served, SseServer, canaries, canary, page_change, recent_change, tags_change
 
 from processors.digest import page_partition
@@ -60,13 +60,14 @@ async def at(make_settings: MakeSettings, server: SseServer) -> Settings:
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
-    """The step; asked to stop at the end, and held to end by itself."""
+    """The step; asked to stop at the end, and held to end by itself. Then all that it committed can be read."""
     stop = asyncio.Event()
     task = asyncio.create_task(source.run(settings, stop))
     try:
         yield task
         stop.set()
         await asyncio.wait_for(task, 20)
+        await all_readable(settings)
     finally:
         task.cancel()
         await asyncio.wait({task})
