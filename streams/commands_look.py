@@ -1,0 +1,143 @@
+"""The commands that look at decisions and pages: curve, why, what-if, policy, parse, delta."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from processors import whatif
+from processors.protect import HIGHEST_TARGET
+from schemas.event import milliseconds
+from streams import look, policy_command, run, what_if, why
+from streams.commands import Commands, add_command
+from streams.histories import run_curve
+from streams.policy_files import load
+from streams.settings import InvalidSetting, Settings
+from streams.siteinfo import words_of
+
+
+def add(commands: Commands) -> None:
+    """Their arguments."""
+    command = add_command(
+        commands, "curve", _curve, "how fast bad edits of a history are undone, from the gate's decisions"
+    )
+    command.add_argument("file", type=Path, help="CSV: page, rev_id, ts, user, kind, sha1; may be .gz")
+    command.add_argument("--decisions", type=Path, metavar="OUT.ndjson", help="one line per edit goes there")
+    command.add_argument(
+        "--protect",
+        type=float,
+        metavar="SHARE",
+        help="what holds learned for this protection, as 0.98, would have given",
+    )
+
+    command = add_command(commands, "why", _why, "every decision about one revision, and what led to it")
+    command.add_argument("wiki", help="as enwiki")
+    command.add_argument("rev", type=int, help="the revision's id")
+    command.add_argument("--on", type=Path, metavar="LOG", help="a capture; default: the topics")
+
+    command = add_command(commands, "what-if", _what_if, "what other policies would have done with the log")
+    command.add_argument("policies", nargs="+", metavar="POLICY", help="FILE.toml, or name=hold in seconds")
+    command.add_argument("--on", type=Path, metavar="LOG", help="a capture; default: the topic")
+    command.add_argument("--from", dest="begin", metavar="TIME", help="only events from then on (RFC 3339)")
+    command.add_argument("--to", dest="end", metavar="TIME", help="only events before")
+    command.add_argument("--picture", type=Path, nargs="*", default=[], metavar="FILE", help="FILE.png, FILE.svg")
+
+    command = add_command(
+        commands, "policy", _policy, "look at policy files: are they right, what do they say, what would they do"
+    )
+    command.add_argument("action", choices=["check", "explain", "try"])
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE.toml")
+    command.add_argument(
+        "--on", type=Path, metavar="LOG", help="of `try`: a capture, or a history as of `sluice curve`"
+    )
+
+    command = add_command(commands, "parse", _parse, "the content of one page as a record has it, as JSON")
+    command.add_argument("file", type=Path, help="wikitext in UTF-8, or HTML with --html")
+    command.add_argument("--html", action="store_true", help="the file is the HTML that the wiki rendered")
+    _of_a_page(command)
+
+    command = add_command(commands, "delta", _delta, "what changed between two texts of a page, as JSON")
+    command.add_argument("old", type=Path, help="the parent's text in UTF-8")
+    command.add_argument("new", type=Path, help="the revision's text in UTF-8")
+    _of_a_page(command)
+
+
+def _curve(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    if arguments.protect is not None and not 0 < arguments.protect <= HIGHEST_TARGET:
+        raise InvalidSetting(f"--protect: a share of bad edits, more than 0 and at most {HIGHEST_TARGET}")
+    print(run_curve(arguments.file, arguments.decisions, arguments.protect))
+    return run.OK
+
+
+def _why(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    if arguments.on is None:
+        found = asyncio.run(why.from_topics(Settings.from_env(env), arguments.wiki, arguments.rev))
+    else:
+        found = list(why.from_capture(arguments.on, arguments.wiki, arguments.rev))
+    text, good = why.told(arguments.wiki, arguments.rev, found)
+    print(text)
+    return run.OK if good and found else run.FAILED
+
+
+def _what_if(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings = Settings.from_env(dict(env) | {"SLUICE_POLICIES": ",".join(arguments.policies)})
+    records: Iterable[what_if.Record]
+    records = what_if.from_capture(arguments.on) if arguments.on else asyncio.run(what_if.from_topic(settings))
+    begin, end = (_time(text) for text in (arguments.begin, arguments.end))
+    if begin is not None or end is not None:
+        records = what_if.between(records, begin or 0, end or 2**63)
+    outcomes = what_if.compare(records, settings.policies, settings.grace_seconds)
+    print(whatif.table(outcomes))
+    for path in arguments.picture:
+        what_if.draw(outcomes, path)
+    return run.OK
+
+
+def _time(text: str | None) -> int | None:
+    try:
+        return None if text is None else milliseconds(text)
+    except ValueError as exc:
+        raise InvalidSetting(f"{text!r} is no time: {exc}") from exc
+
+
+def _policy(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    if arguments.action == "check":
+        lines, good = policy_command.check(arguments.files)
+        print("\n".join(lines))
+        return run.OK if good else run.FAILED
+    if arguments.action == "explain":
+        print("\n\n".join(policy_command.explain(load(path), path.read_text("utf-8")) for path in arguments.files))
+        return run.OK
+    if arguments.on is None:
+        raise InvalidSetting("`sluice policy try` needs --on LOG: a capture, or a history as of `sluice curve`")
+    print(policy_command.attempt([load(path) for path in arguments.files], arguments.on))
+    return run.OK
+
+
+def _parse(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    if arguments.html:
+        _print_bytes(look.parse_html_file(arguments.file, wiki=arguments.wiki, title=arguments.title))
+        return run.OK
+    words = words_of(Settings.from_env(env).siteinfo)(arguments.wiki)
+    _print_bytes(look.parse_file(arguments.file, wiki=arguments.wiki, title=arguments.title, namespaces=words))
+    return run.OK
+
+
+def _delta(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    words, wiki, title = words_of(Settings.from_env(env).siteinfo)(arguments.wiki), arguments.wiki, arguments.title
+    _print_bytes(look.delta_files(arguments.old, arguments.new, wiki=wiki, title=title, namespaces=words))
+    return run.OK
+
+
+def _of_a_page(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--wiki", default="enwiki", help="whose words it is in, as dewiki (default: %(default)s)")
+    command.add_argument("--title", help="with its prefix: tells modules, styles, JSON and items from wikitext")
+
+
+def _print_bytes(payload: bytes) -> None:
+    """JSON is UTF-8, whatever the terminal's language."""
+    sys.stdout.buffer.write(payload)
+    sys.stdout.flush()
