@@ -7,7 +7,7 @@ Source of the rules: a revert restores the SHA-1 of one of the sixteen revisions
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from processors.oracle_facts import PageKey
 from processors.oracle_ledger import Offered
@@ -210,7 +210,7 @@ def _hear(edit: Edit, place: int, signal: Signal) -> None:
     if edit.epoch and signal.at_ms < edit.start_ms:
         return  # it ended the epoch before
     if signal.kind is SignalKind.REVERTED_TAG and _undone_by_its_own_editor(edit):
-        signal = replace(signal, by_self=True)
+        signal = signal._replace(by_self=True)
     edit.said.append(Said(place, signal))
 
 

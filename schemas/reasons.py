@@ -3,7 +3,13 @@
 from enum import StrEnum
 
 
-class Step(StrEnum):
+class _Word(StrEnum):
+    """Hashes as the text that it is: an enumeration's own hash is a call in Python, and words are looked up often."""
+
+    __hash__ = str.__hash__
+
+
+class Step(_Word):
     """The five steps of the line, in order."""
 
     SOURCE = "source"
@@ -13,7 +19,7 @@ class Step(StrEnum):
     PUBLISH = "publish"
 
 
-class SetAside(StrEnum):
+class SetAside(_Word):
     """Why a message went to the dead-letter topic."""
 
     NOT_UTF8 = "not_utf8"
@@ -28,7 +34,7 @@ class SetAside(StrEnum):
     WRONG_RECORD = "wrong_record"
 
 
-class Answer(StrEnum):
+class Answer(_Word):
     """What the content API had to say about a revision. All but `TEXT` are answers that there is no text for us."""
 
     TEXT = "text"
@@ -40,7 +46,7 @@ class Answer(StrEnum):
     NOT_ASKED = "not_asked"  # the event itself says that the text is not visible
 
 
-class State(StrEnum):
+class State(_Word):
     """Where an edit stands under one policy. PENDING is the only state that can go to any other."""
 
     PENDING = "pending"
@@ -50,7 +56,7 @@ class State(StrEnum):
     RETRACTED = "retracted"
 
 
-class Bar(StrEnum):
+class Bar(_Word):
     """Why an edit was withheld or retracted."""
 
     REVERTED = "reverted"
@@ -64,7 +70,7 @@ class Bar(StrEnum):
     COVERAGE_GAP = "coverage_gap"
 
 
-class SignalKind(StrEnum):
+class SignalKind(_Word):
     """What the gate heard about an edit."""
 
     IDENTITY_REVERT = "identity_revert"  # a later revision has the SHA-1 of an earlier one
@@ -95,7 +101,7 @@ BASE_SIGNALS = (
 )
 
 
-class EditorClass(StrEnum):
+class EditorClass(_Word):
     """Who made an edit, as far as the event tells. NEW: registered, fewer than 25 edits."""
 
     ANON = "anon"

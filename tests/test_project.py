@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import jsonschema_rs
@@ -118,8 +117,7 @@ def examples() -> dict[str, dict]:
     """An edit and its retraction, made from the example of an enriched record."""
     enriched = SCHEMAS["enriched"]["examples"][0]
     change = enriched["change"]
-    decision = replace(
-        DECISION,
+    decision = DECISION._replace(
         wiki=enriched["wiki"],
         page_id=enriched["page_id"],
         rev_id=change["revision"]["id"],
@@ -128,7 +126,7 @@ def examples() -> dict[str, dict]:
     topic = "sluice.reviewed-fast.v1"
     edit = release_record(decision, orjson.dumps(enriched), topic=topic, released_at_ms=1_800_000_361_000)
     hide = Signal(kind=SignalKind.HIDE, event_id="7d0b2d0e-6f0a-4b8e-9d0a-5f2a1c3b4d5e", at_ms=1_800_000_400_000)
-    bad = replace(decision, state=State.RETRACTED, reason=Bar.SUPPRESSED, signals=(hide,))
+    bad = decision._replace(state=State.RETRACTED, reason=Bar.SUPPRESSED, signals=(hide,))
     retraction = retract_record(bad, topic=topic, released_at_ms=1_800_000_401_000)
     return {"edit": orjson.loads(edit), "retraction": orjson.loads(retraction)}
 
@@ -151,4 +149,4 @@ def test_an_enriched_record_that_lacks_what_every_record_must_carry_is_refused(e
 
 
 def as_dict(decision: Decision) -> dict:
-    return {name: getattr(decision, name) for name in Decision.__dataclass_fields__}
+    return {name: getattr(decision, name) for name in Decision._fields}

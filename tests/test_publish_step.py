@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import orjson
 import pytest
@@ -169,6 +168,6 @@ async def test_a_release_whose_content_is_gone_is_kept_as_a_dead_letter(settings
     await produce(settings, [enriched(settings, 1)])
     try:
         with pytest.raises(LookupError):
-            await contents.read(0, 0, replace(decision(1, State.RELEASED), event_id="another"))
+            await contents.read(0, 0, decision(1, State.RELEASED)._replace(event_id="another"))
     finally:
         await contents.close()
