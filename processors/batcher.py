@@ -38,7 +38,7 @@ class Job:
     """A revision to be fetched, and what is known of it so far; it changes until `wanted` is empty.
 
     revision, parent: the final answers, None until there is one. origin: where the caller wants to find back to.
-    asked, mismatches: how often. first_asked: when. level: how many failed requests it may have been the cause of.
+    asked, mismatches, failures: how often. first_asked: when. level: how many failed requests it may have caused.
     trouble: what went wrong last, for people. retry: the next request for it is one more for the same, since the last
     one failed or came too early. wants_html, html, page_tries: whether the page as rendered is wanted too, and so on.
     """
@@ -49,6 +49,7 @@ class Job:
     parent: Text | None = None
     asked: int = 0
     mismatches: int = 0
+    failures: int = 0
     level: int = 0
     first_asked: float | None = None
     since: float = 0.0
@@ -153,7 +154,7 @@ class Batcher:
     def take(self, now: float) -> Batch | None:
         """The batch that has waited longest of those that are full or have lingered; None if there is none.
 
-        Must be followed by `succeeded` or `failed`.
+        Must be followed by `succeeded`, `failed` or `abandoned`.
         """
         self._unpark(now)
         self._tidy(now)
@@ -207,6 +208,10 @@ class Batcher:
         backoff = min(BACKOFF_SECONDS, 2.0 ** min(queue.failures - 1, 10)) * (0.5 + jitter / 2)
         told = min(retry_after_seconds or 0.0, MAX_RETRY_AFTER_SECONDS)
         queue.not_before = max(queue.not_before, now + max(backoff, told * (1 + jitter / 10)))
+
+    def abandoned(self, batch: Batch) -> None:
+        """Nobody waits for the answer any more."""
+        self._queues[batch.site].in_flight -= 1
 
     def drop(self, goes: Callable[[Job], bool]) -> None:
         """Forget the jobs of which `goes` is true. What is in flight is the caller's to leave alone."""

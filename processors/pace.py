@@ -35,7 +35,18 @@ class Budget:
         return max(now, self._next_at)
 
     def spend(self, now: float) -> None:
-        self._next_at = self.at(now) + 60.0 / max(self._per_minute * self.share * RESERVE, 1.0)
+        self._next_at = self.at(now) + self._space
+
+    def take(self, share: float, *, since: float) -> None:
+        """The share is another `since` then; where it is larger another worker may have asked until then."""
+        gained = share > self.share
+        self.share = share
+        if gained:
+            self._next_at = max(self._next_at, since + self._space)
+
+    @property
+    def _space(self) -> float:
+        return 60.0 / max(self._per_minute * self.share * RESERVE, 1.0)
 
 
 class RetryBudget:
@@ -102,6 +113,11 @@ class Breaker:
             failed = self._results.count(False)
             if len(self._results) >= BREAKER_LEAST and failed >= BREAKER_FAILED * len(self._results):
                 self._open(now)
+
+    def abandoned(self, *, trial: bool) -> None:
+        """Nobody will hear how it went."""
+        if trial:
+            self._trying = False
 
     def _tried(self, *, ok: bool, now: float) -> None:
         self._trying = False

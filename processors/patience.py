@@ -20,6 +20,8 @@ from schemas.reasons import Answer
 
 # How long a revision that the API does not know yet, or cannot give, is left alone: the first wait, the second, …
 WAITS_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
+# Nothing is given up on before so many requests for it have failed, however long it waited for them.
+LEAST_FAILURES = 5
 # A parent that makes every request fail is asked for this often by itself.
 PARENT_TRIES = 3
 # A page that cannot be had is given up on after so many requests: the texts are what matters.
@@ -78,16 +80,20 @@ def hear(job: Job, answers: Answers, *, now: float, age_seconds: float, patience
     return wait
 
 
-def endure(job: Job, trouble: str, *, may_be_cause: bool, now: float, patience: Patience) -> float | None:
+def endure(job: Job, trouble: str, *, may_be_cause: bool, away: bool, now: float, patience: Patience) -> float | None:
     """A request failed. Returns None if the job is given up on, with its answers filled in; else the seconds to wait.
 
-    may_be_cause: it can be this revision that the API cannot answer, not the API.
+    may_be_cause: it can be this revision that the API cannot answer, not the API. away: no source answers anybody; then
+    nothing is given up on, since what is published without its text stays so.
     """
     job.trouble = trouble
     job.retry = True
+    if away:
+        return 0.0
+    job.failures += 1
     job.level += may_be_cause
     only_parent = job.revision is not None
-    if _asked_for(job, now) >= patience.give_up_seconds or (only_parent and job.level >= ALONE + PARENT_TRIES):
+    if _is_over(job, now, patience) or (only_parent and job.level >= ALONE + PARENT_TRIES):
         close(job, Answer.UNAVAILABLE, Answer.UNAVAILABLE)
         return None
     return _nth(job.level - ALONE) if may_be_cause and job.level > ALONE else 0.0
@@ -104,12 +110,14 @@ def hear_page(job: Job, html: Html, *, now: float, age_seconds: float, patience:
     return None
 
 
-def endure_page(job: Job, trouble: str, *, now: float, patience: Patience) -> float | None:
-    """A request for the page failed. Returns None if it is given up on, else the seconds to wait."""
+def endure_page(job: Job, trouble: str, *, away: bool) -> float | None:
+    """A request for the page failed. Returns None if it is given up on, else the seconds to wait. See `endure`."""
     job.trouble = trouble
     job.retry = True
+    if away:
+        return 0.0
     job.page_tries += 1
-    if job.page_tries >= PAGE_TRIES or _asked_for(job, now) >= patience.give_up_seconds:
+    if job.page_tries >= PAGE_TRIES:
         job.html = Html(answer=Answer.UNAVAILABLE)
         return None
     return _nth(job.page_tries)
@@ -147,6 +155,10 @@ def _wait(job: Job, text: Text, now: float, age_seconds: float, patience: Patien
     else:
         return None
     return min(_nth(job.asked), left) if left > 0 else None
+
+
+def _is_over(job: Job, now: float, patience: Patience) -> bool:
+    return job.failures >= LEAST_FAILURES and _asked_for(job, now) >= patience.give_up_seconds
 
 
 def _asked_for(job: Job, now: float) -> float:

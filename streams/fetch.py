@@ -32,13 +32,14 @@ from processors.held import HeldTexts, HiddenTexts
 from processors.pace import Breaker, BreakerState, Budget
 from processors.patience import Patience, answer_without_asking, close, endure, endure_page, hear, hear_page
 from processors.skeleton import stays
+from processors.turns import TURN_SECONDS, Turns
 from schemas.content import Content, Html, Text, encode_content, record_key
 from schemas.deadletter import DeadLetter
 from schemas.event import EDIT_KINDS, Event, InvalidEvent, PageChange, VisibilityChange, decode_event
 from schemas.log import KIND_EVENT, KIND_SKELETON
 from schemas.reasons import Answer, SetAside, Step
 from streams import metrics
-from streams.content_api import CONNECTIONS, ContentApi, Trouble
+from streams.content_api import CONNECTIONS, DEADLINE_SECONDS, ContentApi, Trouble
 from streams.content_source import UnknownSite
 from streams.failpoints import failpoint
 from streams.kafka import Out, RecordTooLarge, header, letter_out, quiet_client_logs
@@ -82,12 +83,15 @@ class Fetch:
         self._settings = settings
         self._topics = Topics(settings)
         self._api = api
-        self._budget = Budget(settings.requests_per_minute)
         self._batcher = Batcher(
             linger_seconds=settings.linger_seconds,
             lingers=dict.fromkeys(settings.live_wikis, settings.live_linger_seconds),
         )
-        self._asking = Asking(self._batcher, self._budget, [Breaker() for _ in api.sources], connections=CONNECTIONS)
+        turns = Turns(settings.partitions, CONNECTIONS, seconds=TURN_SECONDS, longest_seconds=DEADLINE_SECONDS)
+        turns.owned = frozenset()
+        self._asking = Asking(
+            self._batcher, Budget(settings.requests_per_minute), [Breaker() for _ in api.sources], turns
+        )
         self._patience = Patience(
             replica_lag_seconds=settings.replica_lag_seconds, give_up_seconds=settings.give_up_seconds
         )
@@ -136,7 +140,7 @@ class Fetch:
         while not stop.is_set():
             for ticket in await self._log.read():
                 self._take(ticket)
-            self._budget.share = self._log.share
+            self._asking.own(self._log.owned, time.monotonic())
             self._wake.set()
 
     def _take(self, ticket: Ticket) -> None:
@@ -223,6 +227,7 @@ class Fetch:
                 raise self._broken
             self._wake.clear()
             now = time.monotonic()
+            self._asking.turns.ahead_seconds = time.time() - now
             wait = self._asking.due_at(now) - now if self._outbox.size_bytes < MAX_OUTBOX_BYTES else 60.0
             if wait <= 0:
                 if (batch := self._asking.take(now)) is not None:
@@ -237,12 +242,14 @@ class Fetch:
                 job.parent = self._held.get(job.event.wiki, job.event.parent_id)
         ask = asyncio.create_task(self._ask(batch))
         self._asks.add(ask)
-        ask.add_done_callback(self._asked)
+        ask.add_done_callback(lambda ask: self._asked(ask, batch))
 
-    def _asked(self, ask: asyncio.Task[None]) -> None:
+    def _asked(self, ask: asyncio.Task[None], batch: Batch) -> None:
         self._asks.discard(ask)
         self._wake.set()
-        if not ask.cancelled() and (error := ask.exception()) is not None:
+        if ask.cancelled():
+            self._asking.abandoned(batch)
+        elif (error := ask.exception()) is not None:
             self._broken = error
 
     async def _ask(self, batch: Batch) -> None:
@@ -280,11 +287,12 @@ class Fetch:
         jitter = random.random()  # noqa: S311 - so that workers do not come back at once
         self._asking.failed(batch, now, jitter=jitter, retry_after_seconds=trouble.retry_after_seconds)
         self._count_breakers()
+        away, cause = self._asking.away, trouble.may_be_cause
         for job in filter(self._is_ours, batch.jobs):
             if batch.page:
-                wait = endure_page(job, str(trouble), now=now, patience=self._patience)
+                wait = endure_page(job, str(trouble), away=away)
             else:
-                wait = endure(job, str(trouble), may_be_cause=trouble.may_be_cause, now=now, patience=self._patience)
+                wait = endure(job, str(trouble), may_be_cause=cause, away=away, now=now, patience=self._patience)
             self._go_on(job, wait, batch.source)
 
     def _count_breakers(self) -> None:
@@ -399,6 +407,9 @@ class Fetch:
     # Owning
 
     def _drop_what_is_void(self) -> None:
+        # Whoever owns the partitions next asks for what is under way, on the same connections.
+        for ask in self._asks:
+            ask.cancel()
         self._open = {job for job in self._open if self._log.is_ours(job.origin)}
         self._batcher.drop(lambda job: not self._is_ours(job))
 

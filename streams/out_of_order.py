@@ -69,9 +69,9 @@ class OutOfOrder:
         self._committed: dict[int, int] = {}
 
     @property
-    def share(self) -> float:
-        """This worker's part of all partitions, 0 to 1."""
-        return len(self._owned) / self._settings.partitions
+    def owned(self) -> frozenset[int]:
+        """This worker's partitions."""
+        return frozenset(self._owned)
 
     async def start(self) -> None:
         """Join. Raises `KafkaError` if the cluster cannot be reached."""

@@ -79,7 +79,7 @@ class Settings:
     erase_seconds: float = _about("how often the source looks for what was hidden, to erase it from the log", 60.0)
     requests_per_minute: float = _about("content API requests of the whole deployment", 200.0)
     replica_lag_seconds: float = _about("age below which an unknown revision may still arrive at the API", 60.0)
-    give_up_seconds: float = _about("how long fetch asks for one revision before it says unavailable", 900.0)
+    give_up_seconds: float = _about("how long fetch asks, while others are answered, before it says unavailable", 900.0)
     parse_workers: int = _about("processes of enrich that parse, each on a core of its own", 2)
     siteinfo: str = _about(
         "folder of <wiki>.json, as `sluice siteinfo` fills it: wikis whose own words count; empty = none", ""

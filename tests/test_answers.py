@@ -247,19 +247,31 @@ def test_what_did_not_fit_into_the_answer_is_asked_with_the_next_request_in_smal
     assert heard(job, answered((8, "old"))) is None
 
 
+def failed(job: Job, trouble: str = "x", *, may_be_cause: bool = True, away: bool = False, now: float) -> float | None:
+    return endure(job, trouble, may_be_cause=may_be_cause, away=away, now=now, patience=RULES)
+
+
 def test_after_giving_up_the_answer_is_unavailable() -> None:
     job = Job(event=edit(parent_id=8), origin=None, first_asked=0.0)
-    assert endure(job, "HTTP 503", may_be_cause=True, now=899, patience=RULES) == 0
-    assert endure(job, "HTTP 504", may_be_cause=False, now=900, patience=RULES) is None
+    assert [failed(job, now=now) for now in (1, 2, 898, 899)] == [0, 0, 0, 0]
+    assert failed(job, "HTTP 504", may_be_cause=False, now=900) is None
     assert job.revision == Text(rev_id=9, answer=Answer.UNAVAILABLE)
     assert job.parent == Text(rev_id=8, answer=Answer.UNAVAILABLE)
     assert job.trouble == "HTTP 504"
 
 
+def test_nothing_is_given_up_on_for_what_no_source_answered() -> None:
+    job = Job(event=edit(parent_id=8), origin=None, first_asked=0.0)
+    assert [failed(job, away=True, now=now) for now in range(0, 9_000, 60)] == [0.0] * 150
+    # Nor for waiting: only once requests for it failed while others were answered.
+    assert [failed(job, now=9_000) for _ in range(4)] == [0.0] * 4
+    assert (job.revision, failed(job, now=9_000)) == (None, None)
+
+
 def test_what_fails_alone_is_parked_longer_each_time_and_asked_without_its_parent() -> None:
     job = Job(event=edit(parent_id=8), origin=None, first_asked=0.0, level=ALONE)
     assert job.wanted == (9, 8)
-    waits = [endure(job, "x", may_be_cause=True, now=1, patience=RULES) for _ in range(6)]
+    waits = [failed(job, now=1) for _ in range(6)]
     assert waits == [1, 2, 5, 15, 60, 60]
     assert job.wanted == (9,)
 
@@ -267,7 +279,7 @@ def test_what_fails_alone_is_parked_longer_each_time_and_asked_without_its_paren
 def test_a_parent_that_fails_alone_does_not_hold_up_its_child() -> None:
     job = Job(event=edit(parent_id=8), origin=None, level=ALONE + PARENT_TRIES - 1)
     assert heard(job, answered((9, SOME))) == 0
-    assert endure(job, "x", may_be_cause=True, now=1, patience=RULES) is None
+    assert failed(job, now=1) is None
     assert job.revision is not None
     assert (job.revision.answer, job.parent) == (Answer.TEXT, Text(rev_id=8, answer=Answer.UNAVAILABLE))
 

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -760,3 +760,43 @@ async def test_two_workers_share_the_partitions_and_lose_nothing_when_one_dies(
     assert set(got) == set(range(1, sent + 101))
     assert workers[1].returncode == 0
     assert sum((await committed(settings)).values()) == sent + 100
+
+
+async def test_five_workers_together_have_three_requests_under_way_and_answer_all(
+    make_settings: MakeSettings, wiki: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "TURN_SECONDS", 2.0)
+    monkeypatch.setattr(fetch, "DEADLINE_SECONDS", 1.0)
+    settings = await make_settings(
+        content=wiki.template, linger_seconds=0.05, requests_per_minute=100_000.0, assign="group", partitions=10
+    )
+    count, names = 80, [f"worker-{n}" for n in range(5)]
+
+    async def slow(request: Request, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.1)
+        await wiki.reply(request, writer)
+
+    for n in range(1, count + 1):
+        wiki.put(n, f"text {n}", page_id=n)
+    wiki.replies = [slow] * 10_000
+    stop = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        own = [settings.with_(contact=name, instance=name) for name in names]
+        workers = [fetch.Fetch(each, await stack.enter_async_context(ContentApi(each))) for each in own]
+        tasks = [asyncio.create_task(worker.run(stop)) for worker in workers]
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not all(len(worker._log.owned) == 2 for worker in workers):  # noqa: ASYNC110 - a group has no event
+                await asyncio.sleep(0.1)
+        await produce(
+            settings,
+            [
+                logged(settings, event(n, f"text {n}", at_ms=OLD_MS, page_id=n, wiki=f"w{n}"), page_id=n, wiki=f"w{n}")
+                for n in range(1, count + 1)
+            ],
+        )
+        assert len(await contents(settings, count)) == count
+        await all_committed(settings, count)
+        stop.set()
+        await asyncio.gather(*tasks)
+    assert wiki.busiest == 3
+    assert len({request.headers["user-agent"] for request in wiki.requests}) == len(names)

@@ -16,6 +16,7 @@ from processors.asking import Asking
 from processors.batcher import Batch, Batcher, Job
 from processors.pace import Breaker, BreakerState, Budget, RetryBudget
 from processors.patience import Patience, endure, hear
+from processors.turns import Turns
 from schemas.content import Text
 from schemas.reasons import Answer
 
@@ -72,7 +73,7 @@ class Simulation:
     def __post_init__(self) -> None:
         self.chooser = random.Random(3)
         self.batcher = Batcher(linger_seconds=self.linger_seconds)
-        self.asking = Asking(self.batcher, Budget(PER_MINUTE), [Breaker()], connections=3)
+        self.asking = Asking(self.batcher, Budget(PER_MINUTE), [Breaker()], Turns(1, 3))
         self.patience = Patience(replica_lag_seconds=120, give_up_seconds=900)
         self.held: set[int] = set()
 
@@ -106,7 +107,8 @@ class Simulation:
         done = 0
         for job in batch.jobs:
             if fails:
-                wait = endure(job, "HTTP 503", may_be_cause=True, now=now, patience=self.patience)
+                away = self.asking.away
+                wait = endure(job, "HTTP 503", may_be_cause=True, away=away, now=now, patience=self.patience)
             else:
                 answers = Answers(found=found, missing=frozenset())
                 wait = hear(job, answers, now=now, age_seconds=1e6, patience=self.patience)
@@ -191,6 +193,15 @@ def test_an_outage_of_two_minutes_loses_nothing_and_costs_a_handful_of_requests(
     assert sum(at > 320 for at in simulation.times) > 200
 
 
+def test_no_revision_is_given_up_on_while_no_source_answers_nor_at_the_first_failure_after() -> None:
+    # An hour, four times as long as patience; then a third of the requests fails for a while.
+    failing = {True: 1.0, False: 0.3}
+    simulation = Simulation(20.0, failing=lambda now: failing[now < 3_700] if 100 < now < 4_000 else 0.0)
+    simulation.run(arrivals(600.0, rate=2.0))
+    assert set(simulation.answered.values()) == {Answer.HIDDEN}
+    assert len(simulation.answered) > 1_000
+
+
 # The parts
 
 
@@ -260,7 +271,7 @@ def test_answers_from_before_the_breaker_opened_neither_close_it_nor_count_for_t
 
 def test_the_second_source_is_asked_while_the_first_is_left_alone_and_no_longer() -> None:
     batcher = Batcher(linger_seconds=0.0)
-    asking = Asking(batcher, Budget(1e9), [Breaker(), Breaker()], connections=3)
+    asking = Asking(batcher, Budget(1e9), [Breaker(), Breaker()], Turns(1, 3))
     sources = []
     for number in range(1, 30):
         now = float(number)
@@ -278,7 +289,7 @@ def test_the_second_source_is_asked_while_the_first_is_left_alone_and_no_longer(
 
 def test_no_more_is_under_way_than_there_are_connections() -> None:
     batcher = Batcher(linger_seconds=0.0)
-    asking = Asking(batcher, Budget(1e9), [Breaker()], connections=3)
+    asking = Asking(batcher, Budget(1e9), [Breaker()], Turns(1, 3))
     for number in range(1, 6):
         batcher.add(make_job(number, wiki=f"w{number}wiki"), 0.0)
     taken = [asking.take(float(second)) for second in range(1, 6)]
