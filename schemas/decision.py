@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from schemas.learned import Protect, protect_document, read_protect
 from schemas.log import InvalidRecord
 from schemas.reasons import BASE_SIGNALS, Bar, SignalKind, State
 
@@ -42,7 +43,7 @@ class Decision:
     decided_for_ms: of a release its fire time (of hold 0 the hold's start), of a bar the event time of its signal.
     superseded_by: the revision that took this one's place. rule: which of the policy's rules decided, from 0.
     listened: the kinds of signal that the rule looks at. partial: the edit's parent was never seen, so that what it
-    reverts and stands on is known in part only.
+    reverts and stands on is known in part only. protect: how the hold was chosen, None and not written if it is fixed.
     """
 
     policy: str
@@ -62,6 +63,7 @@ class Decision:
     rule: int = 0
     listened: tuple[SignalKind, ...] = BASE_SIGNALS
     partial: bool = False
+    protect: Protect | None = None
 
     @property
     def absent(self) -> tuple[SignalKind, ...]:
@@ -121,7 +123,7 @@ def _names(kinds: tuple[SignalKind, ...]) -> list[str]:
 
 
 def _encode(d: Decision) -> dict[str, Any]:
-    return {
+    doc = {
         "absent": _names(d.absent if d.signals else d.listened),
         "decided_for_ms": d.decided_for_ms,
         "epoch": d.epoch,
@@ -141,6 +143,9 @@ def _encode(d: Decision) -> dict[str, Any]:
         "superseded_by": d.superseded_by,
         "wiki": d.wiki,
     }
+    if d.protect is not None:
+        doc["protect"] = protect_document(d.protect)
+    return doc
 
 
 def _decode(doc: dict[str, Any]) -> Decision:
@@ -163,4 +168,5 @@ def _decode(doc: dict[str, Any]) -> Decision:
         rule=int(doc.get("rule", 0)),
         listened=tuple(SignalKind(kind) for kind in doc.get("listened", BASE_SIGNALS)),
         partial=bool(doc.get("partial", False)),
+        protect=read_protect(doc["protect"]) if "protect" in doc else None,
     )

@@ -14,10 +14,10 @@ from aiokafka.errors import KafkaError
 
 from processors import whatif
 from processors.oracle_ledger import InvalidLedger
-from processors.protect import HIGHEST_TARGET
 from schemas.control import encode_endpoint
 from schemas.decision import encode_decision
 from schemas.event import milliseconds, rfc3339
+from schemas.learned import HIGHEST_TARGET
 from schemas.policy_file import InvalidPolicy
 from schemas.reasons import Step
 from streams import cluster, logs, look, metrics, policy_command, run, siteinfo_fetch, what_if, why
