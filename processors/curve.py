@@ -14,7 +14,9 @@ from typing import Any
 
 import orjson
 
+from processors.plans import ACTIVITY_MS
 from processors.shard import Shard
+from processors.strata import ACTIVITY, activity_name
 from schemas.decision import Decision
 from schemas.event import PAGE_CHANGE, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, Policies, Policy, encode_policies
@@ -22,9 +24,6 @@ from schemas.reasons import SignalKind
 
 STANDS_MS = 48 * 3_600_000
 COLUMNS = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "6h": 21_600, "24h": 86_400, "48h": 172_800, "7d": 604_800}
-# Edits of the page within the 30 days before: the upper ends, and what they are called.
-ACTIVITY = ((1, "<1"), (5, "1-5"), (30, "5-30"), (150, "30-150"), (float("inf"), ">150"))
-_ACTIVITY_MS = 30 * 86_400_000
 _HOLD = Policies(policies=(Policy(name="hold", hold_seconds=90 * 86_400),))
 
 
@@ -105,9 +104,9 @@ def _first_revert(decision: Decision) -> tuple[int, int, bool] | None:
 def _activities(history: Sequence[Revision]) -> Iterator[str]:
     oldest = 0
     for at, revision in enumerate(history):
-        while history[oldest].at_ms <= revision.at_ms - _ACTIVITY_MS:
+        while history[oldest].at_ms <= revision.at_ms - ACTIVITY_MS:
             oldest += 1
-        yield next(name for end, name in ACTIVITY if at - oldest < end)
+        yield activity_name(at - oldest)
 
 
 def rows(edits: Sequence[Edit]) -> Mapping[str, Sequence[Edit]]:

@@ -24,6 +24,7 @@ from processors.fire import Verdict, fire_time, outcome
 from processors.hear import Blocked, Edited, Flagged, Heard, Told
 from processors.lineage import LAST_EDITS, REASONS, REVERTS, TEXT_BARS, find, newer_out, reviewed_head
 from processors.plans import Plan, Rules
+from processors.strata import chosen
 from schemas.decision import Decision, Signal
 from schemas.page import NONE, PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Context, Edit, Page, Waiting
 from schemas.policy import Rule
@@ -123,7 +124,7 @@ def _rename(page: Page, rules: Rules) -> None:
 
 
 def _attach(wiki: str, edit: Edit, rules: Rules) -> None:
-    edit.plan = rules.plan(wiki, edit.context)
+    edit.plan = rules.plan(wiki, edit.context, edit.protects)
     edit.context = edit.plan.context  # the one that all edits of this kind share
     edit.step = 0
     _pass_steps(edit)
@@ -300,7 +301,8 @@ def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rule
     if rules.titles or rules.breaking:
         flags = _flags(page, event.start_ms, event.user, rules)
     context: Context = (event.namespace, event.kinds, event.editor_class, flags, page.topics)
-    plan = rules.plan(page.wiki, context)
+    protects = chosen(page, event.editor_class, event.start_ms, rules) if rules.targets else ()
+    plan = rules.plan(page.wiki, context, protects)
     if not page.names:
         page.names = rules.names
     return Edit(
@@ -319,6 +321,7 @@ def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rule
         0,
         0,
         plan,
+        protects,
     )
 
 
@@ -399,6 +402,8 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules) -> None:
         hidden.rev_id, hidden.epoch + 1, signal.event_id, signal.at_ms, hidden.sha1, hidden.user, hidden.context,
         rules.zero + b"5" * (len(page.names) - rules.count), (), 0, 0, hidden.partial,
     )  # fmt: skip
+    if rules.targets:
+        edit.protects = chosen(page, hidden.context[2], signal.at_ms, rules)
     _attach(page.wiki, edit, rules)
     page.edits.append(edit)
     page.open.append(edit)
@@ -662,6 +667,7 @@ def _decide(
             rule=plan.numbers[policy],
             listened=plan.listened[policy],
             partial=edit.partial,
+            protect=plan.protects[policy],
         )
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from processors.hear import RISK_STREAMS
 from processors.wikis import can_approve, can_patrol
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
+from schemas.learned import NOTHING_LEARNED, Learned, Protect, Stratum
 from schemas.log import Gap
 from schemas.page import Context
 from schemas.policy import Match, Policies, Rule
@@ -19,6 +20,9 @@ from schemas.reasons import BASE_SIGNALS, EditorClass, SignalKind
 # Every hold > 0 needs these to be heard before it may release.
 REQUIRED_STREAMS = frozenset((PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE))
 CREATION_FACTOR = 2
+# How active a page is, is the number of its edits within so long; an edit that is heard late counts too.
+ACTIVITY_MS = 30 * 86_400_000
+_LATE_MS = 2 * 86_400_000
 # Models were not made for their edits.
 UNSCORED = frozenset({EditorClass.BOT, EditorClass.TRUSTED})
 
@@ -32,21 +36,26 @@ class Plan:
     """What one kind of edit waits for.
 
     Per policy, in their order: rules, numbers (of the rule within its policy), holds_ms, watermarks (index into
-    `Rules.watermarks`), reviews (what is required, None if the wiki cannot give it). instant: the policies that hold
-    nothing. steps: (delay_ms, policies) of those that fire at a fixed time, soonest first. special: all others.
+    `Rules.watermarks`), reviews (what is required, None if the wiki cannot give it), protects (how its hold was
+    chosen, None where it is fixed). instant: the policies that hold nothing. steps: (delay_ms, policies) of those that
+    fire at a fixed time, soonest first. special: all others.
     """
 
     __slots__ = (
-        "context", "holds_ms", "instant", "listened", "numbers", "reviews", "rules", "simple", "special", "steps",
-        "wants_others", "watermarks",
+        "context", "holds_ms", "instant", "listened", "numbers", "protects", "reviews", "rules", "simple", "special",
+        "steps", "wants_others", "watermarks",
     )  # fmt: skip
 
-    def __init__(self, wiki: str, context: Context, rules: Rules) -> None:
+    def __init__(self, wiki: str, context: Context, rules: Rules, protects: Sequence[Protect] = ()) -> None:
         self.context = context
         found = [_first(policy, wiki, context) for policy in rules.policies]
         self.numbers = tuple(number for number, _ in found)
         self.rules = tuple(rule for _, rule in found)
-        self.holds_ms = tuple(_hold_ms(rule, context) for rule in self.rules)
+        by_target = {protect.target: protect for protect in protects}
+        self.protects = tuple(None if rule.protect is None else by_target[rule.protect] for rule in self.rules)
+        self.holds_ms = tuple(
+            _hold_ms(rule, context, protect) for rule, protect in zip(self.rules, self.protects, strict=True)
+        )
         self.reviews = tuple(_review(rule, wiki) for rule in self.rules)
         streams = [_streams(rule, review) for rule, review in zip(self.rules, self.reviews, strict=True)]
         self.watermarks = tuple(rules.watermarks.index(each) for each in streams)
@@ -74,12 +83,23 @@ class Rules:
     """Policies in force, with the plans made so far.
 
     watermarks: the distinct sets of streams that rules require; the first is that of every plain hold. gaps: the spans
-    of event time that nobody heard.
+    of event time that nobody heard. targets: the protections that rules ask for. learned: the table in force; before:
+    the one that was when these policies came into force, for edits that were observed before them. active_from_ms:
+    from when on it is known how active pages are, None = not yet.
     """
 
-    def __init__(self, policies: Policies, gaps: Sequence[Gap] = ()) -> None:
+    def __init__(
+        self,
+        policies: Policies,
+        gaps: Sequence[Gap] = (),
+        *,
+        learned: Learned = NOTHING_LEARNED,
+        before: Learned = NOTHING_LEARNED,
+        active_from_ms: int | None = None,
+    ) -> None:
         self.source = policies
         self.gaps = tuple(gaps)
+        self.learned, self.before, self.active_from_ms = learned, before, active_from_ms
         self.names = tuple(policy.name for policy in policies.policies)
         self.policies = tuple(policy.in_force(policies.horizon_seconds) for policy in policies.policies)
         self.grace_ms = policies.grace_ms
@@ -92,7 +112,8 @@ class Rules:
         longest_ms = max((_longest_ms(rule) for rule in every), default=0)
         self.longest_ms = longest_ms + (self.grace_ms if longest_ms else 0)
         horizon_ms = max((rule.horizon_ms for rule in every), default=0)
-        self.keep_ms = self.longest_ms + horizon_ms
+        self.targets = tuple(sorted({rule.protect for rule in every if rule.protect is not None}))
+        self.keep_ms = max(self.longest_ms + horizon_ms, ACTIVITY_MS + _LATE_MS if self.targets else 0)
         full = [rule for rule in every if not rule.plain]
         self.blocks = bool(full)
         self.titles = any(
@@ -103,15 +124,32 @@ class Rules:
         self.war_ms = max((round(rule.war.hours * 3_600_000) for rule in full if rule.war), default=0)
         self.neighbours = any(rule.war or (rule.require and rule.require.kind == "other_editor") for rule in full)
         self.wars = tuple(dict.fromkeys((rule.war.n, round(rule.war.hours * 3_600_000)) for rule in full if rule.war))
-        self._plans: dict[tuple[str, Context], Plan] = {}
+        self._plans: dict[tuple[str, Context, tuple[Protect, ...]], Plan] = {}
 
-    def plan(self, wiki: str, context: Context) -> Plan:
-        """The plan of one kind of edit; the same object each time."""
-        key = (wiki, context)
+    def learn(self, learned: Learned) -> None:
+        """Another table: for edits that are observed from now on. Whoever waits goes on waiting as it was chosen."""
+        self.learned = learned
+        # Edits keep their plans; those of the last table's holds would never be asked for again.
+        self._plans.clear()
+
+    def plan(self, wiki: str, context: Context, protects: tuple[Protect, ...] = ()) -> Plan:
+        """The plan of one kind of edit; the same object each time. protects: what was chosen when it was observed."""
+        if self.targets or protects:
+            protects = self._complete(wiki, context, protects)
+        key = (wiki, context, protects)
         made = self._plans.get(key)
         if made is None:
-            made = self._plans[key] = Plan(wiki, context, self)
+            made = self._plans[key] = Plan(wiki, context, self, protects)
         return made
+
+    def _complete(self, wiki: str, context: Context, protects: tuple[Protect, ...]) -> tuple[Protect, ...]:
+        """One for each target: of an edit older than the policies, from the table with which they came into force."""
+        by_target = {protect.target: protect for protect in protects}
+        if tuple(by_target) == self.targets:
+            return protects
+        stratum = protects[0].stratum if protects else Stratum(wiki, str(context[2]))
+        older = self.before.protects(stratum, self.targets)
+        return tuple(by_target.get(protect.target, protect) for protect in older)
 
 
 def _first(policy: Sequence[Rule], wiki: str, context: Context) -> tuple[int, Rule]:
@@ -138,12 +176,16 @@ def _is_topic(wanted: str, topic: str) -> bool:
     return topic.startswith(wanted[:-1]) if wanted.endswith("*") else topic == wanted
 
 
-def _hold_ms(rule: Rule, context: Context) -> int:
+def _hold_ms(rule: Rule, context: Context, protect: Protect | None) -> int:
     _, kinds, editor_class, _, _ = context
     hold_ms = rule.hold_seconds * 1000 * rule.trust.get(EditorClass(editor_class), 1.0)
+    if protect is not None and protect.hold_ms is not None:
+        hold_ms = protect.hold_ms
     # A page's first text has nothing that it could be compared with, nor a revert that would show in its SHA-1.
     if "create" in kinds and not rule.plain:
         hold_ms *= CREATION_FACTOR
+    if protect is not None:
+        hold_ms = min(max(hold_ms, rule.min_hold_seconds * 1000), rule.max_hold_ms)
     return round(hold_ms)
 
 

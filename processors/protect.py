@@ -1,8 +1,10 @@
 """Protection on demand: the hold that keeps a wanted share of bad edits away, learned from what is undone. Pure.
 
-Communities change, so a curve that was fitted once misses soon; a rolling window of the last 300 undone edits follows
-them. Times are estimated by Kaplan and Meier, over all edits of the window: one that still stands counts as watched
-for as long as it has stood. Bad edits are those that the curve reaches in the end; the hold is its quantile among them.
+Communities change, so a curve that was fitted once misses soon; a rolling window follows them: the last 300 undone
+edits, and the last 30 days at least, since of a busy minute only what was undone at once is known. Times are estimated
+by Kaplan and Meier, over all edits of the window: one that still stands counts as watched for as long as it has stood,
+less the 48 hours in which what undid it may be undone. Bad edits are those that the curve reaches in the end; the hold
+is its quantile among them.
 
 A narrow stratum has few cases and those are old, which costs both protection and delay. So the wiki's own curve is
 used, and a narrower one only where its cases show, beyond chance, that the wider hold misses the target.
@@ -10,124 +12,131 @@ used, and a narrower one only where its cases show, beyond chance, that the wide
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import sqrt
-from typing import NamedTuple
 
-from processors.survival import share_within
+from processors.cohorts import DAY_MS, Curve, Window
+from schemas.learned import HIGHEST_TARGET, UNKNOWN_SECONDS, Choice, Learned, Stratum
+from schemas.lessons import Cohort, Lesson
 
-# The last so many undone edits are a stratum's curve, and with fewer than LEAST it has none.
-WINDOW = 300
+# A stratum with fewer cases has no curve of its own.
 LEAST = 100
 # Standard errors between the target and what the wider hold gives: by chance once in a thousand.
 SURE = 3.29
-# With 300 cases a quantile beyond this would rest on the longest two alone.
-HIGHEST_TARGET = 0.99
-# The hold while nothing is known: 7 days, which kept 99.2 to 99.9 % away on the measured wikis.
-UNKNOWN_MS = 7 * 86_400_000
-
-
-class Stratum(NamedTuple):
-    """Edits that are undone alike; "" = all."""
-
-    wiki: str = ""
-    editor_class: str = ""
-    activity: str = ""
-
-    def wider(self) -> tuple[Stratum, ...]:
-        """All edits, the wiki's, each of its halves, and itself: the widest first, each once."""
-        wiki = self.wiki
-        found = (
-            Stratum(), Stratum(wiki), Stratum(wiki, activity=self.activity), Stratum(wiki, self.editor_class), self,
-        )  # fmt: skip
-        return tuple(dict.fromkeys(found))
-
-    def __str__(self) -> str:
-        return " × ".join(part for part in self if part) or "all wikis"
-
-
-class Choice(NamedTuple):
-    """stratum: whose curve gave the hold, None while nothing is known. cases: how many undone edits it rests on."""
-
-    hold_ms: int
-    stratum: Stratum | None
-    cases: int
+# The hold while nothing is known.
+UNKNOWN_MS = round(UNKNOWN_SECONDS * 1000)
+# A hold of 0 would be none at all.
+_SHORTEST_MS = 1000
 
 
 class Learner:
     """What was undone, and when. The same calls in the same order give the same choices."""
 
-    def __init__(self) -> None:
-        self._windows: dict[Stratum, _Window] = {}
+    def __init__(self, windows: Iterable[tuple[Stratum, Mapping[int, Cohort]]] = ()) -> None:
+        self._windows = {stratum: Window(cohorts) for stratum, cohorts in windows}
+        self._curves: dict[Stratum, _Holds] = {}
+        self._changed: dict[Stratum, None] = {}
+
+    def hear(self, lesson: Lesson) -> None:
+        """Take in what the gate saw."""
+        if lesson.after_ms is None:
+            self.began(lesson.stratum, lesson.at_ms)
+        else:
+            self.undone(lesson.stratum, lesson.at_ms, lesson.after_ms, -1 if lesson.stands else 1)
 
     def began(self, stratum: Stratum, at_ms: int) -> None:
         """An edit was made."""
         for each in stratum.wider():
-            self._windows.setdefault(each, _Window()).began(at_ms)
+            self._windows.setdefault(each, Window()).began(at_ms)
+            self._changed[each] = None
 
-    def undone(self, stratum: Stratum, at_ms: int, after_ms: int) -> None:
-        """It is now known that the edit made at `at_ms` was bad, and stood for `after_ms`."""
+    def undone(self, stratum: Stratum, at_ms: int, after_ms: int, times: int = 1) -> None:
+        """The edit made at `at_ms` was bad, and stood for `after_ms`. times: -1 = it was not after all."""
         for each in stratum.wider():
-            self._windows.setdefault(each, _Window()).undone(at_ms, after_ms)
+            self._windows.setdefault(each, Window()).undone(at_ms, after_ms, times)
+            self._changed[each] = None
+            self._curves.pop(each, None)
 
     def choose(self, stratum: Stratum, target: float, now_ms: int) -> Choice:
-        """The hold for an edit of this stratum. target: the share of bad edits to keep away, up to HIGHEST_TARGET."""
+        """The hold for an edit of this stratum. target: the share of bad edits to keep away, up to HIGHEST_TARGET.
+
+        A curve is drawn anew when something of it was undone, and once a day.
+        """
         if not 0 < target <= HIGHEST_TARGET:
             raise ValueError(f"protection: more than 0, at most {HIGHEST_TARGET}, not {target}")
         chosen = Choice(UNKNOWN_MS, None, 0)
         for each in stratum.wider():
-            window = self._windows.get(each)
-            if window is None or window.cases < LEAST:
+            curve = self._curve(each, now_ms)
+            if curve is None:
                 continue
             # Wikis differ more than chance could hide: one's own curve always goes first.
             whole = not each.editor_class and not each.activity
-            if whole or window.is_missed(chosen.hold_ms, target):
-                chosen = Choice(window.hold_ms(target, now_ms), each, window.cases)
+            if whole or curve.is_missed(chosen.hold_ms, target):
+                chosen = Choice(curve.hold_ms(target), each, curve.cases)
         return chosen
 
-
-class _Window:
-    """All edits since the oldest of the last WINDOW bad ones: those that were undone, and those that stand."""
-
-    __slots__ = ("_holds_ms", "_standing", "_undone")
-
-    def __init__(self) -> None:
-        self._standing: list[int] = []  # when they were made, in order
-        self._undone: list[tuple[int, int]] = []  # (when it was made, how long it stood), in order
-        self._holds_ms: dict[float, int] = {}
+    def table(self, targets: Sequence[float], now_ms: int) -> Learned:
+        """The holds of all strata now: a row for each wiki that has a curve, and where a narrower one is better."""
+        self._curves.clear()
+        rows = {}
+        for stratum in sorted(self._windows):
+            if stratum.activity and not stratum.editor_class:
+                continue  # no edit is without a class
+            for target in targets:
+                choice = self.choose(stratum, target, now_ms)
+                found_without = {None, Stratum(), Stratum(stratum.wiki)} - {stratum}
+                if choice.stratum not in found_without:
+                    rows[stratum, target] = choice
+        return Learned(at_ms=now_ms, rows=rows)
 
     @property
-    def cases(self) -> int:
-        return len(self._undone)
+    def windows(self) -> Iterator[tuple[Stratum, Mapping[int, Cohort]]]:
+        """All that was counted."""
+        return ((stratum, window.cohorts) for stratum, window in self._windows.items())
 
-    def began(self, at_ms: int) -> None:
-        insort(self._standing, at_ms)
+    def take_changed(self) -> Iterator[tuple[Stratum, Mapping[int, Cohort]]]:
+        """What was counted anew since the last call."""
+        changed, self._changed = self._changed, {}
+        return ((stratum, self._windows[stratum].cohorts) for stratum in changed)
 
-    def undone(self, at_ms: int, after_ms: int) -> None:
-        at = bisect_left(self._standing, at_ms)
-        if at < len(self._standing) and self._standing[at] == at_ms:
-            del self._standing[at]
-        insort(self._undone, (at_ms, after_ms))
-        self._holds_ms.clear()
-        if len(self._undone) > WINDOW:
-            del self._undone[0]
-            del self._standing[: bisect_left(self._standing, self._undone[0][0])]
+    def _curve(self, stratum: Stratum, now_ms: int) -> _Holds | None:
+        found = self._curves.get(stratum)
+        if found is None or not found.known or now_ms - found.drawn_ms >= DAY_MS:
+            window = self._windows.get(stratum)
+            if window is None or window.cases < LEAST:
+                return None
+            found = self._curves[stratum] = _Holds(window.curve(now_ms), now_ms)
+        return found if found.known else None
 
-    def hold_ms(self, target: float, now_ms: int) -> int:
-        """The target's quantile of the time to the undoing. It changes when an edit is undone, not by time alone."""
+
+class _Holds:
+    """What follows from a curve. known: it rests on enough cases, and on edits that were watched for long enough."""
+
+    def __init__(self, curve: Curve, drawn_ms: int) -> None:
+        self.drawn_ms = drawn_ms
+        self.cases, self._times, self._shares = curve.cases, curve.times, curve.shares
+        # Of edits that were watched for an hour all that is known was undone within an hour.
+        self.known = curve.cases >= LEAST and curve.watched_ms >= UNKNOWN_MS
+        self._holds_ms: dict[float, int] = {}
+
+    def hold_ms(self, target: float) -> int:
+        """The target's quantile of the time to the undoing."""
         known = self._holds_ms.get(target)
         if known is None:
-            after_ms = [after for _, after in self._undone]
-            times, shares = share_within(after_ms, [now_ms - at for at in reversed(self._standing)])
             # The next edit is one more draw: of n known ones, the k-th lies above k of n + 1.
-            wanted = target * shares[-1] * (len(after_ms) + 1) / len(after_ms)
-            reached = bisect_left(shares, wanted - 1e-12)
-            known = self._holds_ms[target] = round(times[min(reached, len(times) - 1)])
+            wanted = target * self._shares[-1] * (self.cases + 1) / self.cases
+            reached = bisect_left(self._shares, wanted - 1e-12)
+            known = max(_SHORTEST_MS, self._times[min(reached, len(self._times) - 1)])
+            self._holds_ms[target] = known
         return known
 
     def is_missed(self, hold_ms: int, target: float) -> bool:
         """Whether this hold would give these edits less protection than the target, or more, beyond chance."""
         chance = SURE * sqrt(target * (1 - target) / self.cases)
-        before = sum(after < hold_ms for _, after in self._undone) / self.cases
-        by_then = sum(after <= hold_ms for _, after in self._undone) / self.cases
+        before = self._share(bisect_left(self._times, hold_ms))
+        by_then = self._share(bisect_right(self._times, hold_ms))
         return by_then < target - chance or before > target + chance
+
+    def _share(self, reached: int) -> float:
+        return self._shares[reached - 1] / self._shares[-1] if reached else 0.0

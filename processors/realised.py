@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from processors.curve import STANDS_MS, Edit, span
-from processors.protect import Choice, Learner, Stratum
+from processors.protect import Learner
+from schemas.learned import Choice, Stratum
 
 # The first part is only learned from; the last 30 % are scored.
 LEARNED_FIRST = 0.7

@@ -16,10 +16,13 @@ from typing import NamedTuple
 
 from processors import gate
 from processors.hear import Blocked, Edited, Flagged, Heard, hear
-from processors.plans import Rules
+from processors.plans import ACTIVITY_MS, Rules
 from processors.store import Memory, PageKey, Row, Store
+from processors.teach import lessons
 from schemas.decision import Decision
 from schemas.event import InvalidEvent
+from schemas.learned import NOTHING_LEARNED, Learned
+from schemas.lessons import Lesson
 from schemas.log import (
     KIND_CONTROL,
     KIND_ERASURE,
@@ -29,13 +32,15 @@ from schemas.log import (
     Control,
     Gap,
     InvalidRecord,
+    Policies,
     Tick,
     decode_control,
     decode_tick,
     encode_gap,
+    encode_learned,
     encode_policies,
 )
-from schemas.page import POLICIES_KEY, Page, decode_page, encode_page, read_key
+from schemas.page import BEFORE_KEY, BEGAN_KEY, LEARNED_KEY, POLICIES_KEY, Page, decode_page, encode_page, read_key
 from schemas.reasons import SetAside, State
 
 GAP_PREFIX = b"~gap:"
@@ -81,11 +86,13 @@ class Shard:
 
     rules: the policies in force, None before the first control record. heard: the watermark of a plain hold in ms, -1
     before the first tick. pending: (edit, policy) pairs that wait. `beside` collects what changed beside the pages
-    since the last `flush`, as records of the state topic.
+    since the last `flush`, as records of the state topic; `lessons`, if it is to teach and a rule learns its hold, what
+    can be learned from since then.
     """
 
-    def __init__(self, *, store: Store | None = None, hot_pages: int = 200_000) -> None:
+    def __init__(self, *, store: Store | None = None, hot_pages: int = 200_000, teaches: bool = False) -> None:
         self.rules: Rules | None = None
+        self.lessons: list[Lesson] = []
         self.hot: dict[PageKey, Page] = {}
         self.beside: dict[bytes, bytes | None] = {}
         self.heard = -1
@@ -95,6 +102,9 @@ class Shard:
         self._until_ms: dict[frozenset[str], int] = {}
         self._heard_ms: tuple[int, ...] = ()
         self._waiting: dict[bytes, Lost] = {}
+        self._learned = self._before = NOTHING_LEARNED
+        self._began_ms: int | None = None
+        self._teaches = teaches
         self._hot_pages = hot_pages
         self._store = store or Memory()
         self._due: list[tuple[int, PageKey]] = []
@@ -105,13 +115,20 @@ class Shard:
 
         fresh: the pages whose due time the store does not know; None = all. Raises `InvalidRecord`.
         """
+        before = NOTHING_LEARNED
         for key, value in sorted(beside):
-            if key == POLICIES_KEY or key.startswith(GAP_PREFIX):
+            if key == BEGAN_KEY:
+                self._began_ms = int(value)
+            elif key == BEFORE_KEY:
+                before = _table(value)
+            elif key in {LEARNED_KEY, POLICIES_KEY} or key.startswith(GAP_PREFIX):
                 self._take(decode_control(value))
             elif (lost := hear(value)) is not None and not isinstance(lost, Edited):
                 self._waiting[key] = Lost(_ref(lost), _at_ms(lost), lost)
         self.beside.clear()
+        self._before = before
         if self.rules is not None:
+            self._rule(self.rules.source)
             for name in self._store.every() if fresh is None else fresh:
                 self._look_again(name, self.rules)
         self.pending = self._store.pending()
@@ -147,6 +164,7 @@ class Shard:
         self._store.write(rows)
         self._touched.clear()
         self.beside.clear()
+        self.lessons.clear()
         self._refs.clear()
         for key in list(self.hot)[: max(0, len(self.hot) - self._hot_pages)]:
             del self.hot[key]
@@ -193,6 +211,8 @@ class Shard:
                 for lost in self._found(heard):
                     decisions += gate.observe(page, lost, rules)[1]
         if page.dirty:
+            if self._teaches and rules.targets:
+                self.lessons += lessons(page, heard, is_new=len(page.edits) > edits)
             self._keep(key, page, due_ms)
             self.pending += (len(page.edits) - edits) * rules.count - _settled(decisions)
         return self._groups(key, _event_id(heard), decisions)
@@ -210,6 +230,9 @@ class Shard:
             return
         self._heard_ms, self.heard = heard_ms, heard_ms[0]
         until_ms = max(heard_ms)
+        if self._began_ms is None and self.heard >= 0:
+            self._began_ms, self.beside[BEGAN_KEY] = self.heard, str(self.heard).encode()
+            rules.active_from_ms = self.heard + ACTIVITY_MS
         for name in [name for name, lost in self._waiting.items() if lost.at_ms + gate.WAIT_MS <= until_ms]:
             del self._waiting[name]
             self.beside[name] = None
@@ -236,7 +259,7 @@ class Shard:
 
     def _control(self, control: Control) -> None:
         self._take(control)
-        if self.rules is None:
+        if self.rules is None or isinstance(control, Learned):
             return
         self._due = []
         self.pending = 0
@@ -249,15 +272,30 @@ class Shard:
                 self.pending += self._look_again(key, self.rules)
 
     def _take(self, control: Control) -> None:
-        if isinstance(control, Gap):
+        if isinstance(control, Learned):
+            self._learned, self.beside[LEARNED_KEY] = control, encode_learned(control)
+            if self.rules is not None:
+                self.rules.learn(control)
+        elif isinstance(control, Gap):
             self._gaps = (*(gap for gap in self._gaps if gap.to_ms > self.heard - _GAP_KEPT_MS), control)
             self.beside[GAP_PREFIX + str(control.from_ms).encode()] = encode_gap(control)
-            policies = None if self.rules is None else self.rules.source
+            if self.rules is not None:
+                self._rule(self.rules.source)
         else:
-            policies = control
-            self.beside[POLICIES_KEY] = encode_policies(policies)
-        if policies is not None:
-            self.rules = Rules(policies, self._gaps)
+            self._before = self._learned
+            self.beside[POLICIES_KEY] = encode_policies(control)
+            if self._before is not NOTHING_LEARNED:
+                self.beside[BEFORE_KEY] = encode_learned(self._before)
+            self._rule(control)
+
+    def _rule(self, policies: Policies) -> None:
+        self.rules = Rules(
+            policies,
+            self._gaps,
+            learned=self._learned,
+            before=self._before,
+            active_from_ms=None if self._began_ms is None else self._began_ms + ACTIVITY_MS,
+        )
         self._heard_ms = ()
 
     def _look_again(self, key: PageKey, rules: Rules) -> int:
@@ -336,6 +374,13 @@ def rebuilt(records: Iterable[tuple[bytes, bytes]]) -> Shard:
     shard = Shard(store=store)
     shard.restore(beside)
     return shard
+
+
+def _table(value: bytes) -> Learned:
+    control = decode_control(value)
+    if not isinstance(control, Learned):
+        raise InvalidRecord("no table of learned holds where one should be")
+    return control
 
 
 def _settled(decisions: list[Decision]) -> int:

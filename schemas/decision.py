@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.learned import Protect, protect_document, read_protect
 from schemas.log import InvalidRecord
 from schemas.reasons import BASE_SIGNALS, Bar, SignalKind, State
 
@@ -41,7 +42,7 @@ class Decision(NamedTuple):
     decided_for_ms: of a release its fire time (of hold 0 the hold's start), of a bar the event time of its signal.
     superseded_by: the revision that took this one's place. rule: which of the policy's rules decided, from 0.
     listened: the kinds of signal that the rule looks at. partial: the edit's parent was never seen, so that what it
-    reverts and stands on is known in part only.
+    reverts and stands on is known in part only. protect: how the hold was chosen, None and not written if it is fixed.
     """
 
     policy: str
@@ -61,6 +62,7 @@ class Decision(NamedTuple):
     rule: int = 0
     listened: tuple[SignalKind, ...] = BASE_SIGNALS
     partial: bool = False
+    protect: Protect | None = None
 
     @property
     def absent(self) -> tuple[SignalKind, ...]:
@@ -123,10 +125,10 @@ def _encode(decision: Decision) -> dict[str, Any]:
     """Keys in their order: to have them sorted anew would cost half as much again."""
     (
         policy, wiki, page_id, rev_id, epoch, state, reason, event_id, start_ms, hold_ms, fire_ms, decided_for_ms,
-        signals, superseded_by, rule, listened, partial,
+        signals, superseded_by, rule, listened, partial, protect,
     ) = decision  # fmt: skip
     names = _names(listened)
-    return {
+    doc = {
         "absent": _names(decision.absent) if signals else names,
         "decided_for_ms": decided_for_ms,
         "epoch": epoch,
@@ -146,6 +148,9 @@ def _encode(decision: Decision) -> dict[str, Any]:
         "superseded_by": superseded_by,
         "wiki": wiki,
     }
+    if protect is not None:
+        return dict(sorted((doc | {"protect": protect_document(protect)}).items()))
+    return doc
 
 
 def _decode(doc: dict[str, Any]) -> Decision:
@@ -168,4 +173,5 @@ def _decode(doc: dict[str, Any]) -> Decision:
         rule=int(doc.get("rule", 0)),
         listened=tuple(SignalKind(kind) for kind in doc.get("listened", BASE_SIGNALS)),
         partial=bool(doc.get("partial", False)),
+        protect=read_protect(doc["protect"]) if "protect" in doc else None,
     )

@@ -1,4 +1,5 @@
-"""The records of `sluice.source.v1` that are not events: ticks carry time and cursor, control records carry policies.
+"""The records of `sluice.source.v1` that are not events: ticks carry time and cursor, control records carry policies,
+gaps, and what was learned of how soon bad edits are undone.
 
 Every record there has a header `kind` (`event`, `tick`, `control`, `skeleton` or `erasure`). The value of an event is
 the message of the source, bytes unchanged, so that its header is the only place where we may add something.
@@ -15,9 +16,10 @@ from typing import Any
 
 import orjson
 
+from schemas.learned import Learned, learned_document, read_learned
 from schemas.policy import Policies, Policy, policy_document, read_policy
 
-__all__ = ["Policies", "Policy"]
+__all__ = ["Learned", "Policies", "Policy"]
 
 KIND_EVENT = b"event"
 KIND_TICK = b"tick"
@@ -131,7 +133,7 @@ def decode_policies(payload: bytes) -> Policies:
     doc = _document(payload)
     try:
         if doc["kind"] != "policies":
-            raise InvalidRecord(f"control record of kind {doc['kind']!r}; we know 'policies'")
+            raise InvalidRecord(f"control record of kind {doc['kind']!r}; we know policies, gap and learned")
         return Policies(
             policies=tuple(read_policy(policy) for policy in doc["policies"]),
             grace_seconds=float(doc["grace_seconds"]),
@@ -151,7 +153,7 @@ class Gap:
     to_ms: int
 
 
-Control = Policies | Gap
+Control = Policies | Gap | Learned
 
 
 def encode_gap(gap: Gap) -> bytes:
@@ -161,12 +163,17 @@ def encode_gap(gap: Gap) -> bytes:
 def decode_control(payload: bytes) -> Control:
     """What a control record says. Raises `InvalidRecord`."""
     doc = _document(payload)
-    if doc.get("kind") != "gap":
+    kind = doc.get("kind")
+    if kind not in {"gap", "learned"}:
         return decode_policies(payload)
     try:
-        return Gap(from_ms=int(doc["from_ms"]), to_ms=int(doc["to_ms"]))
+        return Gap(from_ms=int(doc["from_ms"]), to_ms=int(doc["to_ms"])) if kind == "gap" else read_learned(doc)
     except (KeyError, TypeError, ValueError) as exc:
-        raise InvalidRecord(f"no gap: {exc!r}") from exc
+        raise InvalidRecord(f"no control record of kind {kind}: {exc!r}") from exc
+
+
+def encode_learned(learned: Learned) -> bytes:
+    return orjson.dumps(learned_document(learned))
 
 
 def _document(payload: bytes) -> dict[str, Any]:

@@ -13,10 +13,13 @@ from typing import Any
 import orjson
 
 from schemas.decision import Signal, decode_signal, encode_signal
+from schemas.learned import Protect, Stratum
 from schemas.log import InvalidRecord
 
 VERSION = 2
 POLICIES_KEY = b"~policies"
+# The table of learned holds in force, the one that was when the policies came, and since when the log is heard.
+LEARNED_KEY, BEFORE_KEY, BEGAN_KEY = b"~learned", b"~learned-before", b"~began"
 FACTS_KEY = b"~facts"
 
 # How an edit stands under one policy: one ASCII digit each, in the order of the policies.
@@ -32,8 +35,9 @@ class Edit:
 
     start_ms: when its hold began. sha1 is base-36 or None (hidden). user: a one-way key of its editor, or None (not
     known). restores: the latest earlier revision with the same text, 0 if none. floor_ms: when the last thing went
-    that had kept it. partial: its parent was never seen. step, plan: derived, see `processors.plans`. look_ms: derived,
-    before that watermark it will not fire.
+    that had kept it. partial: its parent was never seen. protects: how holds were chosen for it when it was observed,
+    in the order of their targets. step, plan: derived, see `processors.plans`. look_ms: derived, before that watermark
+    it will not fire.
     """
 
     rev_id: int
@@ -51,6 +55,7 @@ class Edit:
     step: int = 0
     look_ms: int = 0
     plan: Any = None
+    protects: tuple[Protect, ...] = ()
 
 
 @dataclass(slots=True)
@@ -124,10 +129,20 @@ def encode_page(page: Page) -> bytes:
 
 
 def _edit(e: Edit) -> Sequence[Any]:
-    head = (e.rev_id, e.epoch, e.event_id, e.start_ms, e.sha1, e.user, e.context, e.states.decode())
-    if e.signals or e.restores or e.floor_ms or e.partial:
-        return (*head, [encode_signal(signal) for signal in e.signals], e.restores, e.floor_ms, int(e.partial))
-    return head
+    head: tuple[Any, ...] = (e.rev_id, e.epoch, e.event_id, e.start_ms, e.sha1, e.user, e.context, e.states.decode())
+    if e.signals or e.restores or e.floor_ms or e.partial or e.protects:
+        head = (*head, [encode_signal(signal) for signal in e.signals], e.restores, e.floor_ms, int(e.partial))
+    return (*head, e.protects[0].stratum.activity, *map(_protect, e.protects)) if e.protects else head
+
+
+def _protect(p: Protect) -> Sequence[Any]:
+    """The stratum's wiki and editor class are the edit's. A curve is one of the wider strata: its number, -1 = none."""
+    return p.target, -1 if p.curve is None else p.stratum.wider().index(p.curve), p.cases, p.hold_ms
+
+
+def _read_protect(doc: Sequence[Any], stratum: Stratum) -> Protect:
+    target, number, cases, hold_ms = doc
+    return Protect(target, stratum, None if number < 0 else stratum.wider()[number], cases, hold_ms)
 
 
 def decode_page(payload: bytes) -> Page:
@@ -138,7 +153,7 @@ def decode_page(payload: bytes) -> Page:
             found = doc[0] if isinstance(doc, list) and doc else "1"
             raise InvalidRecord(f"page state of version {found}; we read version {VERSION}")
         _, wiki, page_id, title, names, ring, edits, waiting, topics, reverts, protected_ms = doc
-        made = [_read_edit(edit) for edit in edits]
+        made = [_read_edit(edit, str(wiki)) for edit in edits]
         known = {edit.rev_id: edit.sha1 for edit in made}
         return Page(
             wiki=str(wiki),
@@ -158,7 +173,7 @@ def decode_page(payload: bytes) -> Page:
         raise InvalidRecord(f"no page state: {exc!r}") from exc
 
 
-def _read_edit(doc: Sequence[Any]) -> Edit:
+def _read_edit(doc: Sequence[Any], wiki: str) -> Edit:
     rev_id, epoch, event_id, start_ms, sha1, user, context, states = doc[:8]
     namespace, kinds, editor_class, flags, topics = context
     edit = Edit(
@@ -172,7 +187,10 @@ def _read_edit(doc: Sequence[Any]) -> Edit:
         states.encode(),
     )
     if len(doc) > 8:
-        signals, edit.restores, edit.floor_ms, partial = doc[8:]
+        signals, edit.restores, edit.floor_ms, partial = doc[8:12]
         edit.signals = tuple(decode_signal(signal) for signal in signals)
         edit.partial = bool(partial)
+    if len(doc) > 12:
+        stratum = Stratum(wiki, editor_class, doc[12])
+        edit.protects = tuple(_read_protect(each, stratum) for each in doc[13:])
     return edit

@@ -70,10 +70,15 @@ class Rule:
 
     hold_seconds counts from the edit (clock edit) or from the page's last edit (quiet), but never beyond
     max_hold_seconds. trust: editor class → factor of the hold. plain: see the module.
+
+    protect: the share of bad edits to keep away, None = a fixed hold. The hold is then what was learned to give it,
+    min_hold_seconds at least and max_hold_seconds at most, and hold_seconds while nothing is known.
     """
 
     match: Match = field(default_factory=Match)
     hold_seconds: float = 0.0
+    protect: float | None = None
+    min_hold_seconds: float = 0.0
     clock: Literal["edit", "quiet"] = "edit"
     max_hold_seconds: float = MAX_HOLD_SECONDS
     emit: Literal["latest", "each"] = "latest"

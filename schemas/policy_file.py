@@ -7,7 +7,7 @@
     hold = "5m"
 
     [[rule]]                                  # the last one has no match: it is for all others
-    hold = "24h"
+    hold = "24h"                              # or protect = 0.98: as long as is learned to keep 98 % away
     restore = "instant"
 
 The JSON Schema beside this module (policy/1.0.0.json) says the same to an editor.
@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from schemas.event import EDIT_KINDS
+from schemas.learned import HIGHEST_TARGET, UNKNOWN_SECONDS
 from schemas.policy import DAY_SECONDS, HORIZON_SECONDS, MAX_HOLD_SECONDS, Match, Policy, Review, Risk, Rule, War
 from schemas.reasons import EditorClass
 
@@ -90,9 +91,7 @@ def _check_place(table: Mapping[str, Any], *, last: bool) -> None:
 
 def _rule(table: Mapping[str, Any]) -> Rule:
     _known(table, _KNOBS, "a rule")
-    if "hold" not in table:
-        raise _Wrong("[[rule]]", "a rule has a hold")
-    hold = seconds(table["hold"], "hold")
+    protect, hold = _wait(table)
     require = _choice(table, "require", ("none", "patrolled", "approved", "other_editor"), "none")
     for key in ("wait", "else"):
         if key in table and require == "none":
@@ -104,11 +103,14 @@ def _rule(table: Mapping[str, Any]) -> Rule:
             wait_seconds=_duration(table, "wait", MAX_HOLD_SECONDS),
             otherwise=_choice(table, "else", ("release", "withhold"), "withhold"),
         )
+    most = _duration(table, "max_hold", max(MAX_HOLD_SECONDS, 2 * hold))
     return Rule(
         match=_match(table.get("match", {})),
         hold_seconds=hold,
+        protect=protect,
+        min_hold_seconds=_least(table, hold, most) if protect is not None else 0.0,
         clock=_choice(table, "clock", ("edit", "quiet"), "edit"),
-        max_hold_seconds=_duration(table, "max_hold", max(MAX_HOLD_SECONDS, 2 * hold)),
+        max_hold_seconds=most,
         emit=_choice(table, "emit", ("latest", "each"), "latest"),
         risk=_risk(table["risk"]) if "risk" in table else None,
         require=review,
@@ -120,9 +122,41 @@ def _rule(table: Mapping[str, Any]) -> Rule:
     )
 
 
+def _wait(table: Mapping[str, Any]) -> tuple[float | None, float]:
+    """(protection, hold in seconds): of a rule that learns its hold, the hold until there is one."""
+    if "protect" not in table:
+        if "hold" not in table:
+            raise _Wrong("[[rule]]", "a rule has a hold, or protect")
+        for key in ("min_hold", "until_learned"):
+            if key in table:
+                raise _Wrong(key, f"{key}: only with protect; a hold is what it is")
+        return None, seconds(table["hold"], "hold")
+    if "hold" in table:
+        raise _Wrong("hold", "hold: not beside protect, which learns it; the hold until then is until_learned")
+    target = table["protect"]
+    if not _is_number(target) or not 0 < target <= HIGHEST_TARGET:
+        most = f"at most {HIGHEST_TARGET}: beyond that too few cases are known"
+        raise _Wrong("protect", f"protect: a share of the bad edits, more than 0 and {most}; not {target!r}")
+    if "trust" in table:
+        raise _Wrong("trust", "trust: not with protect, which learns a hold for each class of editors")
+    return float(target), _duration(table, "until_learned", UNKNOWN_SECONDS)
+
+
+def _least(table: Mapping[str, Any], hold: float, most: float) -> float:
+    least = _duration(table, "min_hold", 0.0)
+    if least > most:
+        raise _Wrong("min_hold", "min_hold: not longer than max_hold")
+    if not least <= hold <= most:
+        key = "until_learned" if "until_learned" in table else "max_hold" if hold > most else "min_hold"
+        raise _Wrong(key, f"{key}: until_learned (7d if it is not given) lies from min_hold to max_hold")
+    if not hold:
+        raise _Wrong("until_learned", "until_learned: more than 0; nothing is held back otherwise")
+    return least
+
+
 _KNOBS = {
-    "clock", "else", "emit", "hold", "horizon", "match", "max_hold", "require",
-    "restore", "risk", "stall", "trust", "wait", "war",
+    "clock", "else", "emit", "hold", "horizon", "match", "max_hold", "min_hold", "protect", "require",
+    "restore", "risk", "stall", "trust", "until_learned", "wait", "war",
 }  # fmt: skip
 
 

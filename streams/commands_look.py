@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from processors import whatif
-from processors.protect import HIGHEST_TARGET
 from schemas.event import milliseconds
+from schemas.learned import HIGHEST_TARGET
 from streams import look, policy_command, run, what_if, why
 from streams.commands import Commands, add_command
 from streams.histories import run_curve

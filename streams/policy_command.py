@@ -79,7 +79,7 @@ def whom(match: Match) -> str:
 
 def how(rule: Rule) -> list[str]:
     """What a rule asks, a phrase per knob."""
-    said = [f"wait {whatif.span(rule.hold_seconds)}" if rule.hold_seconds else "go out at once"]
+    said = [_wait(rule)]
     if rule.clock == "quiet":
         said.append(f"counted from the page's last edit, {whatif.span(rule.max_hold_ms / 1000)} at most")
     for name, factor in rule.trust.items():
@@ -101,6 +101,16 @@ def how(rule: Rule) -> list[str]:
     if rule.stall == "open":
         said.append("also while only page changes are heard")
     return said
+
+
+def _wait(rule: Rule) -> str:
+    if rule.protect is None:
+        return f"wait {whatif.span(rule.hold_seconds)}" if rule.hold_seconds else "go out at once"
+    least = f"{whatif.span(rule.min_hold_seconds)} at least and " if rule.min_hold_seconds else ""
+    return (
+        f"wait as long as is learned to keep {100 * rule.protect:g} % of bad edits away, {least}"
+        f"{whatif.span(rule.max_hold_ms / 1000)} at most, and {whatif.span(rule.hold_seconds)} while too few are known"
+    )
 
 
 def _plural(count: int, word: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from processors.prove import derive, rule_of
 from schemas.decision import Decision, decode_decisions
 from schemas.event import rfc3339
-from schemas.log import KIND_CONTROL, Gap, InvalidRecord, Policies, decode_control
+from schemas.log import KIND_CONTROL, Policies, decode_control, decode_policies
 from schemas.page import POLICIES_KEY
 from streams.capture import read_capture, replay
 from streams.kafka import header, read_partition
@@ -41,7 +41,7 @@ def from_capture(path: Path, wiki: str, rev_id: int) -> Iterator[Found]:
     for record, groups in replay(read_capture(path)):
         if record.kind == KIND_CONTROL:
             control = decode_control(record.value)
-            policies = policies if isinstance(control, Gap) else control
+            policies = control if isinstance(control, Policies) else policies
         if isinstance(groups, list):
             made = (d for group in groups if group.wiki == wiki for d in group.decisions)
             yield from ((decision, None, policies) for decision in made if decision.rev_id == rev_id)
@@ -101,7 +101,4 @@ def _heard(record: object) -> int | None:
 async def _policies(settings: Settings, partition: int) -> Policies | None:
     records = await read_partition(settings, Topics(settings).gate_state, partition)
     values = [record.value for record in records if record.key == POLICIES_KEY and record.value is not None]
-    control = decode_control(values[-1]) if values else None
-    if isinstance(control, Gap):
-        raise InvalidRecord("a gap where the policies should be")
-    return control
+    return decode_policies(values[-1]) if values else None

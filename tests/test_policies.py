@@ -38,6 +38,7 @@ horizon = "10d"
 stall = "open"
 """
 )
+SURE = 'protect = 0.98\nmin_hold = "5m"\nmax_hold = "10d"\nuntil_learned = "3d"\n'
 
 
 def test_the_presets_are_right_and_named_like_their_files():
@@ -57,7 +58,13 @@ def test_every_preset_shows_what_was_measured_of_such_a_window(capsys):
 
 
 def test_the_log_carries_a_policy_with_every_knob_and_the_short_form_unchanged():
-    rules = Policies(policies=(read_policy_file(FULL), Policy(name="fast", hold_seconds=300)))
+    rules = Policies(
+        policies=(
+            read_policy_file(FULL),
+            Policy(name="fast", hold_seconds=300),
+            read_policy_file(HEAD.replace("mine", "sure") + SURE),
+        )
+    )
     assert decode_policies(encode_policies(rules)) == rules
     assert json.loads(encode_policies(rules))["policies"][1] == {"name": "fast", "hold_seconds": 300.0}
 
@@ -69,8 +76,17 @@ WRONG = [
     (HEAD + "hold = 5\nholdd = 6\n", 9, "no 'holdd'"),
     (HEAD + 'hold = "5 weeks"\n', 8, "a duration"),
     (HEAD + 'hold = "91d"\n', 8, "90 days"),
-    (HEAD + "hold = 5\nprotect = 0.9\n", 9, "no 'protect'"),
-    (HEAD + 'clock = "edit"\n', 7, "has a hold"),
+    (HEAD + "hold = 5\nprotect = 0.9\n", 8, "not beside protect"),
+    (HEAD + "protect = 98\n", 8, "at most 0.99"),
+    (HEAD + "protect = 0\n", 8, "more than 0"),
+    (HEAD + 'protect = "98 %"\n', 8, "a share of the bad edits"),
+    (HEAD + "protect = 0.9\ntrust = { trusted = 0.5 }\n", 9, "not with protect"),
+    (HEAD + 'protect = 0.9\nmin_hold = "8d"\nmax_hold = "4d"\n', 9, "not longer than max_hold"),
+    (HEAD + 'protect = 0.9\nmax_hold = "4d"\n', 9, "lies from min_hold to max_hold"),
+    (HEAD + 'protect = 0.9\nuntil_learned = "1m"\nmin_hold = "5m"\n', 9, "lies from min_hold to max_hold"),
+    (HEAD + "protect = 0.9\nuntil_learned = 0\n", 9, "more than 0"),
+    (HEAD + "hold = 5\nmin_hold = 3\n", 9, "only with protect"),
+    (HEAD + 'clock = "edit"\n', 7, "has a hold, or protect"),
     (HEAD + 'hold = 5\nclock = "wall"\n', 9, "edit or quiet"),
     (HEAD + 'hold = 5\nrequire = "patrolled"\nelse = "drop"\n', 10, "release or withhold"),
     (HEAD + 'hold = 5\nwait = "1h"\n', 9, "only with require"),
@@ -96,10 +112,25 @@ def test_a_wrong_file_is_refused_with_its_line_and_the_reason(text, line, reason
     assert f"{path}:{line}: " in capsys.readouterr().out
 
 
+def test_a_rule_that_learns_its_hold_says_so_in_words_with_its_bounds_and_what_applies_until_then(tmp_path, capsys):
+    path = tmp_path / "mine.toml"
+    path.write_text(HEAD + SURE)
+    assert main(["policy", "explain", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "as long as is learned to keep 98 % of bad edits away, 5 min at least and 10 d at most" in said
+    assert "3 d while too few are known" in said
+    path.write_text(HEAD + "protect = 0.95\n")
+    rule = load(path).rules[-1]
+    assert (rule.protect, rule.hold_seconds, rule.max_hold_seconds) == (0.95, 7 * 86_400, 14 * 86_400)
+
+
 def test_the_json_schema_takes_what_we_take():
     SCHEMA.validate(tomllib.loads(FULL))
-    structural = [text for text, _, why in WRONG if why not in {"no TOML", "the last rule", "ends the list", "90 days"}
-                  and "limits" not in why and "only with" not in why]  # fmt: skip
+    SCHEMA.validate(tomllib.loads(HEAD + SURE))
+    by_number = {"no TOML", "the last rule", "ends the list", "90 days", "not longer than max_hold",
+                 "lies from min_hold to max_hold", "only with require"}  # fmt: skip
+    structural = [text for text, _, why in WRONG if why not in by_number and "limits" not in why
+                  and "until_learned = 0" not in text]  # fmt: skip
     assert len(structural) > 10
     for text in structural:
         assert not SCHEMA.is_valid(tomllib.loads(text)), text
