@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FAULTS ?=
+MINUTES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test lint check bench soak generate lock clean
+.PHONY: help install demo run test lint check bench soak fuzz generate lock clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +43,11 @@ bench: install ## Speed and memory, each against a named baseline of the same ru
 
 soak: install ## What takes longer than the tests may: storms and wide random search
 	$(BIN)/python -m pytest -m soak
+
+fuzz: install ## Search for texts that break a reader, MINUTES each (Linux, Python 3.11 to 3.13)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --target $(VENV)/fuzz \
+		--upgrade -r requirements-fuzz.lock
+	PYTHONPATH=$(VENV)/fuzz:. $(BIN)/python tests/fuzz.py $(MINUTES) $(VENV)/fuzzed
 
 generate: install ## Write what deploy/ repeats from the code: settings, metrics, topics, dashboard
 	$(BIN)/python -m deploy.generate

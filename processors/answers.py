@@ -15,6 +15,7 @@ import orjson
 from processors.digest import sha1_base36, sha1_base36_from_hex
 from schemas.content import Html, SlotText, Text
 from schemas.event import PageChange
+from schemas.json_text import as_text
 from schemas.reasons import Answer
 
 # $wgMaxArticleSize: the largest wikitext that MediaWiki saves. Other models can be larger (an entity: 3 MB).
@@ -81,7 +82,7 @@ def read_answers(body: bytes, asked: Iterable[int]) -> Answers:
         raise NotAnAnswer(f"not JSON: {exc}") from exc
     try:
         if "error" in doc:
-            raise ApiError(str(doc["error"]["code"]), str(doc["error"].get("info", "")))
+            raise ApiError(as_text(doc["error"]["code"]), as_text(doc["error"].get("info", "")))
         query = doc["query"]
         pages = [page for page in query.get("pages", ()) if "revisions" in page]
         found = [_found(revision) for page in pages for revision in page["revisions"]]
@@ -177,9 +178,9 @@ def _found(revision: Mapping[str, Any]) -> Found:
         text=None if hidden else text,
         sha1=None if sha1 is None else sha1_base36_from_hex(sha1),
         size_bytes=int(slot.get("size", 0)),
-        model=None if slot.get("contentmodel") is None else str(slot["contentmodel"]),
-        roles=tuple(sorted(str(role) for role in revision.get("roles", ()))),
-        tags=tuple(sorted(str(tag) for tag in revision.get("tags", ()))),
+        model=None if slot.get("contentmodel") is None else as_text(slot["contentmodel"]),
+        roles=tuple(sorted(as_text(role) for role in revision.get("roles", ()))),
+        tags=tuple(sorted(as_text(tag) for tag in revision.get("tags", ()))),
         slots=tuple(
             SlotText(
                 role=role, model=other.get("contentmodel"), sha1=sha1_base36(other["content"]), text=other["content"]

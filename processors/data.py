@@ -10,6 +10,7 @@ import orjson
 
 from processors.blocks import only
 from schemas.data import Claim, ClaimChange, Data, DataDelta, Entity, EntityDelta, KeysTouched
+from schemas.json_text import as_text
 
 JSON_MODELS = frozenset(
     {
@@ -112,22 +113,24 @@ def _claims(claims: Any) -> Iterable[Claim]:
             main = _map(_map(claim).get("mainsnak"))
             if "property" in main:
                 yield Claim(
-                    property=str(main["property"])[:MAX_VALUE],
+                    property=as_text(main["property"])[:MAX_VALUE],
                     id=(_text(claim.get("id")) or "")[:MAX_VALUE],
-                    rank=str(claim.get("rank", "normal"))[:MAX_VALUE],
-                    snak=str(main.get("snaktype", "value"))[:MAX_VALUE],
+                    rank=as_text(claim.get("rank", "normal"))[:MAX_VALUE],
+                    snak=as_text(main.get("snaktype", "value"))[:MAX_VALUE],
                     value=_value(main.get("datavalue")),
                     qualifiers=tuple(sorted(_map(claim.get("qualifiers")))),
                     references=len(_list(claim.get("references"))),
                 )
             elif len(old := _list(_map(claim).get("m"))) >= 2:
                 yield Claim(
-                    property=f"P{old[1]}",
+                    property=f"P{as_text(old[1])}"[:MAX_VALUE],
                     id=_text(claim.get("g")) or "",
-                    rank={"0": "deprecated", "2": "preferred"}.get(str(claim.get("rank")), "normal"),
-                    snak=str(old[0]),
+                    rank={"0": "deprecated", "2": "preferred"}.get(as_text(claim.get("rank")), "normal"),
+                    snak=as_text(old[0])[:MAX_VALUE],
                     value=_value({"type": old[2], "value": old[3]}) if len(old) > 3 else None,
-                    qualifiers=tuple(f"P{snak[1]}" for snak in _list(claim.get("q")) if len(_list(snak)) > 1),
+                    qualifiers=tuple(
+                        f"P{as_text(snak[1])}"[:MAX_VALUE] for snak in _list(claim.get("q")) if len(_list(snak)) > 1
+                    ),
                     references=len(_list(claim.get("refs"))),
                 )
 
@@ -141,23 +144,23 @@ def _value(data: Any) -> str | None:
     value = _map(data).get("value")
     if value is None:
         return None
-    if isinstance(value, dict):
-        if "id" in value or "numeric-id" in value:
-            letter = "P" if value.get("entity-type") == "property" else "Q"
-            short = value.get("id") or f"{letter}{value.get('numeric-id')}"
-        elif "amount" in value:
-            unit = str(value.get("unit", "1")).rpartition("/")[2]
-            short = str(value["amount"]) if unit == "1" else f"{value['amount']} {unit}"
-        elif "time" in value:
-            short = value["time"]
-        elif "latitude" in value:
-            short = f"{value['latitude']},{value.get('longitude')}"
-        elif "text" in value:
-            short = f"{value['text']}@{value.get('language')}"
-        else:
-            short = orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-        return str(short)[:MAX_VALUE]
-    return str(value)[:MAX_VALUE]
+    return as_text(_short(value) if isinstance(value, dict) else value)[:MAX_VALUE]
+
+
+def _short(value: Mapping[str, Any]) -> Any:
+    if "id" in value or "numeric-id" in value:
+        letter = "P" if value.get("entity-type") == "property" else "Q"
+        return value.get("id") or f"{letter}{as_text(value.get('numeric-id'))}"
+    if "amount" in value:
+        unit = as_text(value.get("unit", "1")).rpartition("/")[2]
+        return value["amount"] if unit == "1" else f"{as_text(value['amount'])} {unit}"
+    if "time" in value:
+        return value["time"]
+    if "latitude" in value:
+        return f"{as_text(value['latitude'])},{as_text(value.get('longitude'))}"
+    if "text" in value:
+        return f"{as_text(value['text'])}@{as_text(value.get('language'))}"
+    return value
 
 
 def _terms(terms: Any) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from processors.html_boxes import Box, Grid
 from processors.html_marks import Target
+from schemas.json_text import as_text
 from schemas.rendered import (
     Area,
     Beyond,
@@ -166,8 +167,8 @@ class HtmlFound:
     def name(self, note_id: str, named: Mapping[str, object]) -> None:
         """named: `name` and `group` as in the wikitext."""
         note, name, group = self._notes[note_id], named.get("name"), named.get("group")
-        note.name = str(name) if name else None
-        note.group = note.group or (str(group) if group else None)
+        note.name = as_text(name) if name else None
+        note.group = note.group or (as_text(group) if group else None)
 
     def note(self, note_id: str, text: str) -> None:
         note = self._notes.setdefault(note_id, _Note())

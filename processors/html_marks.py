@@ -13,6 +13,8 @@ from urllib.parse import unquote
 
 import orjson
 
+from schemas.json_text import as_text
+
 # Classes, in the words of the wikis, of what stands around the text.
 _NAVIGATION = (
     "navbox navbox-inner navbox-styles navbox-container navigation vertical-navbox sidebar NavFrame NavContent navbar "
@@ -137,7 +139,7 @@ def template_calls(data_mw: Any) -> list[tuple[str, dict[str, str]]]:
         if template is None or "href" not in template["target"]:
             continue
         name = without_prefix(target(template["target"]["href"]).title)
-        parameters = {key: str(value.get("wt", value.get("html", ""))) for key, value in template["params"].items()}
+        parameters = {key: as_text(value.get("wt", value.get("html", ""))) for key, value in template["params"].items()}
         calls.append((name, parameters))
     return calls
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from schemas.json_text import as_text
 from schemas.reasons import SetAside
 
 PAGE_CHANGE = "mediawiki.page_change.v1"
@@ -443,7 +444,7 @@ def _visibility(doc: Mapping[str, Any]) -> Visibility:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"a string was expected, not {value!r:.60}")
+        raise TypeError(f"a string was expected, not {as_text(value):.60}")
     return value
 
 
@@ -453,7 +454,7 @@ def _optional_text(value: object) -> str | None:
 
 def _int(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"an integer was expected, not {value!r:.60}")
+        raise TypeError(f"an integer was expected, not {as_text(value):.60}")
     return value
 
 
@@ -467,5 +468,5 @@ def _optional_bool(value: object) -> bool | None:
 
 def _bool(value: object) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"true or false was expected, not {value!r:.60}")
+        raise TypeError(f"true or false was expected, not {as_text(value):.60}")
     return value

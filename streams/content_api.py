@@ -17,6 +17,7 @@ import orjson
 from processors.answers import THROTTLING, Answers, ApiError, NotAnAnswer, judge_page, read_answers
 from processors.batcher import Site
 from schemas.content import Html
+from schemas.json_text import as_text
 from schemas.reasons import Answer
 from streams import metrics
 from streams.content_source import Source
@@ -140,7 +141,7 @@ class ContentApi:
             raise Trouble("not_json", repr(exc)[:300], retry_after_seconds=after) from exc
         if error is not None:
             outcome = "throttled" if error.get("code") in THROTTLING else "failed"
-            raise Trouble(outcome, str(error)[:300], retry_after_seconds=after)
+            raise Trouble(outcome, as_text(error)[:300], retry_after_seconds=after)
         return dict(doc)
 
     async def _get(self, source: int, url: str, params: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:

@@ -157,6 +157,17 @@ def test_what_is_no_answer_is_refused(body: bytes) -> None:
         read_answers(body, [9])
 
 
+@pytest.mark.parametrize("depth", [300, 1_000])
+def test_an_answer_that_is_nested_deeper_than_python_goes_is_read(depth: int) -> None:
+    deep = b"[" * depth + b"]" * depth
+    with pytest.raises(ApiError, match="…"):
+        read_answers(b'{"error":{"code":%s,"info":%s}}' % (deep, deep), [9])
+    main = b'{"main":{"contentmodel":%s,"content":"x"}}' % deep
+    revision = b'{"revid":9,"roles":%s,"tags":[%s],"slots":%s}' % (deep, deep, main)
+    answers = read_answers(b'{"query":{"pages":[{"revisions":[%s]}]}}' % revision, [9])
+    assert (answers.found[9].text, answers.found[9].model, answers.found[9].tags) == ("x", "…", ("…",))
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_reading(body: bytes) -> None:
     with pytest.raises((NotAnAnswer, ApiError)):

@@ -193,6 +193,24 @@ def test_whatever_the_text_there_is_a_record(words: str, model: str) -> None:
     assert read_data(words, model).lines == (words.count("\n") + 1 if words else 0)
 
 
+@pytest.mark.parametrize("depth", [300, 1_010])
+def test_json_that_is_nested_deeper_than_python_goes_is_read(depth: int) -> None:
+    deep = orjson.Fragment(b"[" * depth + b"]" * depth)
+    places: list[Any] = [
+        {"mainsnak": {"property": deep, "snaktype": deep}, "rank": deep, "references": deep},
+        {"m": [deep, deep, deep, deep], "q": [[0, deep]], "rank": deep},
+        *(
+            {"mainsnak": {"property": "P1", "datavalue": {"value": value}}}
+            for value in (deep, {"x": deep}, *({key: deep} for key in ("id", "amount", "time", "latitude", "text")))
+        ),
+    ]
+    text = dumped(claims={"P1": places}, labels=deep, aliases={"en": deep})
+    read = read_data(text, "wikibase-item")
+    assert read.entity is not None
+    assert len(read.entity.claims) == len(places)
+    assert compare_data(dumped(), text, "wikibase-item").entity is not None
+
+
 def test_no_entity_makes_a_record_that_its_topic_refuses() -> None:
     huge = dumped(
         labels={f"x{n}": {"value": "\x01" * 400} for n in range(3_000)},

@@ -32,9 +32,11 @@ TAGS = ("</table>", "</div>", "</a>", "</sup>", "</li>", "</style>", "<tr>", "</
 JSON = VALUES.map(lambda value: orjson.dumps(value).decode())
 STARTS = {
     "page": (*test_scan.HOSTILE, *test_scan.MORE),
+    "templates": ("|a=b", "|c={{d|e}}", "\n\n", "[[f]]", "url=http://g", "<!--", "=", "{{{h|"),
     "delta": (*test_scan.HOSTILE, *test_scan.MORE),
     "html": (*test_html.HOSTILE.values(), *TAGS),
     "data": ('{"labels":{"en":{"value":"a"}},"claims":{"P1":[{"mainsnak":{"datavalue":{"value":1}}}]}}', "[1]", "{}"),
+    "entity": ("{{[{a}}", "{[[{~}1", "~", "{~[~"),
 }
 
 
@@ -62,14 +64,20 @@ def test_no_data_fails_their_readers(old: str, new: str) -> None:
     fuzz.data(old, new)
 
 
+@given(st.text(alphabet="{[}~1a\u0661", max_size=60), st.text(alphabet="{[}~1a", max_size=60))
+@EXAMPLES
+def test_no_json_fails_whoever_reads_it(old: str, new: str) -> None:
+    fuzz.entity(old, new)
+
+
 @pytest.mark.parametrize("name", fuzz.TARGETS)
 def test_nothing_that_a_search_for_new_ways_finds_fails_a_reader(name: str, tmp_path: Path) -> None:
-    """atheris is no dependency: 35 MB of compiled code, for few versions of Python, that this test alone would use.
-    `pip install atheris` where it is wanted."""
+    """A short one; `make fuzz` has the long one, and installs atheris: no dependency, as it is for few versions of
+    Python."""
     if importlib.util.find_spec("atheris") is None:
-        pytest.skip("atheris is not installed")
+        pytest.skip("atheris is not installed: make fuzz")
     for number, piece in enumerate(STARTS[name]):
         (tmp_path / f"start-{number}").write_text(f"{piece}\0{piece}", "utf-8", "replace")
-    command = [sys.executable, str(Path(fuzz.__file__)), name, str(RUNS), str(tmp_path)]
+    command = [sys.executable, str(Path(fuzz.__file__)), "--search", name, f"-runs={RUNS}", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3_000:]

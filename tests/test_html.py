@@ -237,6 +237,16 @@ def test_templates_that_the_page_calls_have_their_names_and_parameters() -> None
     assert found.plain_text == "x\ny"
 
 
+def test_attributes_that_are_nested_deeper_than_python_goes_are_read() -> None:
+    deep = "[" * 1_010 + "]" * 1_010
+    call = f'{{"parts":[{{"template":{{"target":{{"href":"./Template:A"}},"params":{{"1":{{"wt":{deep}}}}}}}}}]}}'
+    named = f'{{"attrs":{{"name":{deep},"group":{deep}}}}}'
+    mark = f"<sup typeof='mw:Extension/ref' data-mw='{named}'><a href='./A#cite_note-1'>[1]</a></sup>"
+    found = page(f"<p typeof='mw:Transclusion' data-mw='{call}'>x</p>{mark}<ol><li id='cite_note-1'>y</li></ol>")
+    assert [(t.name, t.parameters) for t in found.templates] == [("A", {"1": "…"})]
+    assert [(note.name, note.group, note.text) for note in found.references] == [("…", "…", "y")]
+
+
 def test_the_record_says_which_revision_it_is_and_where_a_redirect_leads() -> None:
     found = page('<link rel="mw:PageProp/redirect" href="./Loch_Ness#Depth"/>')
     assert (found.rev_id, found.title) == (42, "Loch Ness")

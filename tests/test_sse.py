@@ -440,6 +440,7 @@ async def test_of_a_response_that_ends_within_a_character_nothing_is_kept(server
         (lambda doc: doc["meta"].pop("id"), SetAside.MISSING_FIELD),
         (lambda doc: doc.update({"$schema": "/mediawiki/page/change/2.0.0"}), SetAside.UNKNOWN_SCHEMA),
         (lambda doc: doc.update({"page": {"page_id": "7"}}), SetAside.WRONG_TYPE),
+        (lambda doc: doc.update({"wiki_id": orjson.Fragment(b"[" * 1_010 + b"]" * 1_010)}), SetAside.WRONG_TYPE),
         (lambda doc: doc.update({"junk": "x" * 20_000_000}), SetAside.TOO_LARGE),
     ],
 )
