@@ -12,12 +12,13 @@ from typing import Any
 
 from aiokafka.errors import KafkaError
 
-from processors import whatif
+from processors import quality, whatif
 from processors.oracle_ledger import InvalidLedger
 from processors.protect import HIGHEST_TARGET
 from schemas.control import encode_endpoint
 from schemas.decision import encode_decision
 from schemas.event import milliseconds, rfc3339
+from schemas.log import InvalidRecord
 from schemas.policy_file import InvalidPolicy
 from schemas.reasons import Step
 from streams import cluster, logs, look, metrics, policy_command, run, siteinfo_fetch, what_if, why
@@ -33,6 +34,7 @@ from streams.jars import BrokerError
 from streams.kafka import Out, send_all
 from streams.offered import offered_streams
 from streams.policy_files import load
+from streams.quality import in_json, read_rows
 from streams.reconcile import reconcile
 from streams.score import run_score
 from streams.settings import InvalidSetting, Settings, cache_folder, since_ms, state_folder
@@ -185,6 +187,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--on", type=Path, metavar="LOG", help="of `try`: a capture, or a history as of `sluice curve`"
     )
+    command = _command(commands, "quality", _quality, "what each policy kept away, let through, and took back how late")
+    command.add_argument("--since", default="", metavar="DAY", help="only edits from then on, as 2026-11-22")
+    command.add_argument(
+        "--check", action="store_true", help="fold the decisions anew and compare; code 1 if they differ"
+    )
+    command.add_argument("--json", action="store_true", help="for machines")
+
     command = _command(commands, "score", _score, "hold every topic against the ledger of a simulated wiki")
     command.add_argument("ledger", type=Path, help="what the simulated wiki wrote")
     command.add_argument("--wait", type=float, default=10, help="seconds for what is under way (default: %(default)s)")
@@ -441,6 +450,22 @@ def _score(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
         return run.MISCONFIGURED
     print(text)
     return code
+
+
+def _quality(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings = Settings.from_env(env)
+    try:
+        found = asyncio.run(read_rows(settings, since=arguments.since, check=arguments.check))
+    except (InvalidRecord, KafkaError) as exc:
+        print(f"sluice: {exc}", file=sys.stderr)
+        return run.FAILED
+    print(in_json(found) if arguments.json else quality.table(found.rows))
+    if arguments.check:
+        for each in found.different:
+            print(each, file=sys.stderr)
+        old = f", {found.passed_over} rows are older than the decisions that are left" if found.passed_over else ""
+        print(f"folded anew: {len(found.different)} differences{old}", file=sys.stderr)
+    return run.FAILED if found.different else run.OK
 
 
 def _parse(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
