@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from processors.oracle_ledger import Did, Ledger
+from processors.oracle_verdicts import Fate
 from schemas.decision import Decision
 from schemas.reasons import State
 
@@ -51,35 +52,68 @@ class Quality:
         return self.exposure_ms / self.stood_ms if self.stood_ms else None
 
 
-def quality(ledger: Ledger, decisions: Iterable[Decision]) -> list[Quality]:
-    """One per policy, in the order in which the policies first decided. Of a revision its first epoch counts."""
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A bad edit: when it was made, when it was undone, and by which revision (None: by a deletion, or not known)."""
+
+    at_ms: int
+    until_ms: int
+    by: Revision | None = None
+
+
+def told(fates: Iterable[Fate]) -> dict[str, dict[Revision, Bad]]:
+    """Per policy what a line can know to be bad: another undid, deleted or hid it while it waited or was out."""
+    found: dict[str, dict[Revision, Bad]] = {}
+    for fate in fates:
+        bad = found.setdefault(fate.policy, {})
+        for step in fate.steps:
+            if fate.edit.epoch == 0 and step.decision.state in {State.WITHHELD, State.RETRACTED}:
+                bad[fate.page.key[0], fate.edit.event.rev_id] = Bad(fate.edit.start_ms, step.decision.decided_for_ms)
+    return found
+
+
+def quality(
+    ledger: Ledger, decisions: Iterable[Decision], known: Mapping[str, Mapping[Revision, Bad]] | None = None
+) -> list[Quality]:
+    """One per policy, in the order in which the policies first decided. Of a revision its first epoch counts.
+
+    known: what is bad under each policy; None = what the world did as vandalism.
+    """
     by_policy: dict[str, dict[Revision, list[Decision]]] = {}
     for decision in decisions:
         if decision.epoch == 0:
             edits = by_policy.setdefault(decision.policy, {})
             edits.setdefault((decision.wiki, decision.rev_id), []).append(decision)
     truth = {(did.wiki, did.rev_id): did for did in ledger.did if did.rev_id is not None and _is_edit(did)}
-    return [_quality(ledger, policy, edits, truth) for policy, edits in by_policy.items()]
+    end_ms = max((offered.at_ms for offered in ledger.offered), default=0)
+    undone = undone_in(ledger)
+    vandalism = {}
+    for revision, did in truth.items():
+        if did.what == "vandalism":
+            by, until_ms = undone.get(revision, (None, end_ms))
+            vandalism[revision] = Bad(did.at_ms, until_ms, by)
+    return [
+        _quality(policy, {revision: made for revision, made in edits.items() if known is not None or revision in truth},
+                 vandalism if known is None else known.get(policy, {}), end_ms)
+        for policy, edits in by_policy.items()
+    ]  # fmt: skip
 
 
 def _quality(
-    ledger: Ledger, policy: str, edits: Mapping[Revision, list[Decision]], truth: Mapping[Revision, Did]
+    policy: str, known: Mapping[Revision, list[Decision]], is_bad: Mapping[Revision, Bad], end_ms: int
 ) -> Quality:
-    end_ms = max((offered.at_ms for offered in ledger.offered), default=0)
-    undone = undone_in(ledger)
-    known = {revision: made for revision, made in edits.items() if revision in truth}
     out = {revision: made[0] for revision, made in known.items() if made[0].state is State.RELEASED}
-    bad = [revision for revision in known if truth[revision].what == "vandalism"]
-    delays = [out[revision].fire_ms - out[revision].start_ms for revision in out if revision not in set(bad)]
+    bad = [revision for revision in known if revision in is_bad]
+    delays = [out[revision].fire_ms - out[revision].start_ms for revision in out if revision not in is_bad]
     exposure_ms = stood_ms = 0
     for revision in bad:
-        by, undone_ms = undone.get(revision, (None, end_ms))
-        stood_ms += max(0, undone_ms - truth[revision].at_ms)
+        edit = is_bad[revision]
+        stood_ms += max(0, edit.until_ms - edit.at_ms)
         if revision in out:
             taken_back = [made.decided_for_ms for made in known[revision] if made.state is State.RETRACTED]
-            replaced = [out[by].fire_ms] if by in out else []
+            replaced = [out[edit.by].fire_ms] if edit.by is not None and edit.by in out else []
             # `rev_dt` is in whole seconds: an edit is not seen before it is made.
-            shown_ms = max(out[revision].fire_ms, truth[revision].at_ms)
+            shown_ms = max(out[revision].fire_ms, edit.at_ms)
             exposure_ms += max(0, min([*taken_back, *replaced, end_ms]) - shown_ms)
     return Quality(
         policy=policy,

@@ -113,6 +113,11 @@ class Policy:
     def hold_ms(self) -> int:
         return round(self.hold_seconds * 1000)
 
+    @property
+    def usual_hold_seconds(self) -> float:
+        """The hold of what no special rule is for."""
+        return self.rules[-1].hold_seconds if self.rules else self.hold_seconds
+
     def in_force(self, horizon_seconds: float) -> tuple[Rule, ...]:
         """The rules; an edit that none matches is held by the last one."""
         short = Rule(hold_seconds=self.hold_seconds, horizon_seconds=horizon_seconds, plain=True)

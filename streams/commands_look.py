@@ -8,13 +8,17 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from processors import whatif
+from aiokafka.errors import KafkaError
+
+from processors import quality, whatif
 from schemas.event import milliseconds
 from schemas.learned import HIGHEST_TARGET
+from schemas.log import InvalidRecord
 from streams import look, policy_command, run, what_if, why
 from streams.commands import Commands, add_command
 from streams.histories import run_curve
 from streams.policy_files import load
+from streams.quality import in_json, read_rows
 from streams.settings import InvalidSetting, Settings
 from streams.siteinfo import words_of
 
@@ -44,6 +48,15 @@ def add(commands: Commands) -> None:
     command.add_argument("--from", dest="begin", metavar="TIME", help="only events from then on (RFC 3339)")
     command.add_argument("--to", dest="end", metavar="TIME", help="only events before")
     command.add_argument("--picture", type=Path, nargs="*", default=[], metavar="FILE", help="FILE.png, FILE.svg")
+
+    command = add_command(
+        commands, "quality", _quality, "what each policy kept away, let through, and took back how late"
+    )
+    command.add_argument("--since", default="", metavar="DAY", help="only edits from then on, as 2026-11-22")
+    command.add_argument(
+        "--check", action="store_true", help="fold the decisions anew and compare; code 1 if they differ"
+    )
+    command.add_argument("--json", action="store_true", help="for machines")
 
     command = add_command(
         commands, "policy", _policy, "look at policy files: are they right, what do they say, what would they do"
@@ -101,6 +114,22 @@ def _time(text: str | None) -> int | None:
         return None if text is None else milliseconds(text)
     except ValueError as exc:
         raise InvalidSetting(f"{text!r} is no time: {exc}") from exc
+
+
+def _quality(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    settings = Settings.from_env(env)
+    try:
+        found = asyncio.run(read_rows(settings, since=arguments.since, check=arguments.check))
+    except (InvalidRecord, KafkaError) as exc:
+        print(f"sluice: {exc}", file=sys.stderr)
+        return run.FAILED
+    print(in_json(found) if arguments.json else quality.table(found.rows))
+    if arguments.check:
+        for each in found.different:
+            print(each, file=sys.stderr)
+        old = f", {found.passed_over} rows are older than the decisions that are left" if found.passed_over else ""
+        print(f"folded anew: {len(found.different)} differences{old}", file=sys.stderr)
+    return run.FAILED if found.different else run.OK
 
 
 def _policy(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

@@ -1,7 +1,7 @@
 """The publish step: joins decisions and content and writes what partners read, through the exactly-once loop.
 
-Reads `decisions` and `enriched`; writes the edits and pages of each policy, `publish-state` and the offsets in one
-transaction. What waits is an offset into `enriched`; the record is read again when it goes out.
+Reads `decisions` and `enriched`; writes the edits and pages of each policy, `publish-state`, `quality` and the offsets
+in one transaction. What waits is an offset into `enriched`; the record is read again when it goes out.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from schemas.reasons import Bar, SetAside, Step
 from streams import metrics
 from streams.exactly_once import ExactlyOnce
 from streams.kafka import Out, consumer, letter_out, origin, read_partition
+from streams.quality import Ledger
 from streams.settings import Settings
 from streams.topics import Topics, limits
 
@@ -61,6 +62,7 @@ class Publish:
         self._pages: dict[int, dict[PageKey, Delivery]] = {}
         self._newest_ms = 0
         self.contents = Contents(settings, self._topics.enriched)
+        self.quality = Ledger(settings)
 
     async def own(self, partition: int) -> None:
         """Rebuild what waits in the partition from what was last committed."""
@@ -69,12 +71,14 @@ class Publish:
             states[record.key] = record.value
         deliveries = [decode_delivery(value) for value in states.values() if value is not None]
         self._pages[partition] = {(d.wiki, d.page_id): d for d in deliveries}
+        await self.quality.own(partition)
 
     def lost(self, partition: int) -> None:
         self._pages.pop(partition, None)
+        self.quality.lost(partition)
 
     async def work(self, partition: int, records: Sequence[Any]) -> list[Out]:
-        """Releases, retractions and dead letters in order, then each page's state that changed, once."""
+        """Releases, retractions and dead letters in order, then each page's state and each row that changed, once."""
         outs: list[Out] = []
         touched: set[PageKey] = set()
         for record in records:
@@ -90,11 +94,13 @@ class Publish:
             delivery = self._pages[partition][key]
             value = encode_delivery(delivery)
             outs.append(Out(topic=self._topics.publish_state, key=page_key(*key), value=value, partition=partition))
-        return outs
+        return [*outs, *self.quality.outs(partition)]
 
     def committed(self, partition: int, records: Sequence[Any], outs: Sequence[Out]) -> None:
         """Count what was committed."""
-        published = [out for out in outs if out.topic not in {self._topics.publish_state, self._topics.deadletter}]
+        inner = {self._topics.publish_state, self._topics.quality, self._topics.deadletter}
+        published = [out for out in outs if out.topic not in inner]
+        self.quality.committed(partition)
         metrics.RECORDS.labels(Step.PUBLISH, "in").inc(len(records))
         metrics.RECORDS.labels(Step.PUBLISH, "out").inc(len(published))
         if self._newest_ms > 0:
@@ -119,6 +125,7 @@ class Publish:
         decisions = decode_decisions(record.value)
         if not decisions:
             return set(), []
+        self.quality.hear(partition, decisions, record.offset)
         self._newest_ms = max(self._newest_ms, *(decision.decided_for_ms for decision in decisions))
         key = (decisions[0].wiki, decisions[0].page_id)
         page = pages.get(key) or Delivery(wiki=key[0], page_id=key[1])

@@ -43,7 +43,7 @@ async def _until_signal(settings: Settings, steps: Sequence[Step]) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    metrics.serve(settings.metrics_host, settings.metrics_port)
+    metrics.serve(settings)
     return await run_steps(settings, steps, stop)
 
 

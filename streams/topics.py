@@ -60,6 +60,7 @@ class Topics:
         self.decisions = self._name("decisions")
         self.gate_state = self._name("gate-state")
         self.publish_state = self._name("publish-state")
+        self.quality = self._name("quality")
         self.deadletter = self._name("deadletter")
 
     def edits(self, policy: str) -> str:
@@ -88,6 +89,7 @@ class Topics:
             self._row(self.decisions, "wiki:page:input", keep, KEEP_MS, 4, "every transition, with its proof"),
             self._row(self.gate_state, "wiki:page", "compact", -1, 4, "what the gate knows of a page"),
             self._row(self.publish_state, "wiki:page:rev", "compact", -1, 4, "what waits and what is out"),
+            self._row(self.quality, "policy:day", "compact", -1, 4, "what became of a day's edits"),
             Topic(
                 name=self.deadletter, key="step:origin", partitioned_by="key", partitions=1, cleanup=keep,
                 retention_ms=30 * DAY_MS, max_record_bytes=25 * MEGABYTE, about="what could not be read or finished",

@@ -15,6 +15,8 @@ import test_source_faults
 from line import HOLDS, Outcome
 from test_recording_line import ran as undisturbed  # noqa: F401 - a fixture
 
+from processors.quality import Book, differences
+from schemas.quality import decode_quality
 from schemas.reasons import Step
 from streams import cluster
 from streams.settings import Settings
@@ -125,6 +127,15 @@ def test_no_decision_is_made_twice(killed):
         for d in killed.decisions(partition)
     ]
     assert len(made) == len(set(made))
+
+
+def test_the_statistics_are_what_the_decisions_say_after_every_kill(killed):
+    for partition, records in enumerate(killed.records[killed.topics.quality]):
+        last = {record.key: record.value for record in records}
+        book = Book()
+        book.hear(killed.decisions(partition))
+        assert len(book.rows) >= len(HOLDS)
+        assert differences(Book(decode_quality(value) for value in last.values()).rows, book.rows) == []
 
 
 def test_partners_get_no_record_twice(killed):

@@ -62,6 +62,12 @@ def rate(metric: str, by: str, matchers: str = "", per: str = "") -> str:
     return f"sum by ({by}) (rate({metric}{{{inner}}}[$__rate_interval])){per}"
 
 
+def day_ratio(what: str, one: str, other: str) -> str:
+    """Per policy, how many of `other` were `one` in the last day."""
+    parts = (f"sum by (policy) (increase(sluice_quality_{what}_total{{{JOB}, {each}}}[1d]))" for each in (one, other))
+    return " / ".join(parts)
+
+
 ROWS: Sequence[tuple[int, str, Sequence[Panel]]] = (
     (
         1,
@@ -227,6 +233,63 @@ ROWS: Sequence[tuple[int, str, Sequence[Panel]]] = (
         ),
     ),
     (
+        5,
+        "How good is it?",
+        (
+            Panel(
+                number=50,
+                title="Protection per policy, over a day",
+                unit="percentunit",
+                metric="sluice_quality_edits_total",
+                about="Beside it what the policy promises.",
+                queries=[
+                    Query(
+                        expr=day_ratio("edits", 'outcome="kept_away"', 'outcome=~"kept_away|retracted"'),
+                        legend="{{policy}}",
+                    ),
+                    Query(
+                        expr=f"max by (policy) (sluice_quality_promised_protection_ratio{{{JOB}}})",
+                        legend="{{policy}} promises",
+                    ),
+                ],
+            ),
+            Panel(
+                number=51,
+                title="Leak and exposure per policy, over a day",
+                unit="percentunit",
+                metric="sluice_quality_seconds_total",
+                about="Leak: of what went out, what was bad. Young edits may still turn out bad.",
+                queries=[
+                    Query(
+                        expr=day_ratio("edits", 'outcome="retracted"', 'outcome="released"'),
+                        legend="{{policy}} leak",
+                    ),
+                    Query(
+                        expr=day_ratio("seconds", 'what="exposed"', 'what="stood"'),
+                        legend="{{policy}} exposure",
+                    ),
+                ],
+            ),
+            Panel(
+                number=52,
+                title="How long the retracted had been out",
+                unit="s",
+                metric="sluice_quality_retraction_lag_seconds",
+                about="Over a day.",
+                queries=[
+                    Query(
+                        expr=(
+                            f"histogram_quantile({q}, sum by (policy, le) "
+                            f"(increase(sluice_quality_retraction_lag_seconds_bucket{{{JOB}}}[1d])))"
+                        ),
+                        legend="{{policy}} " + name,
+                    )
+                    for q, name in ((0.5, "middle"), (0.99, "99 %"))
+                ],
+            ),
+        ),
+    ),
+    (
         4,
         "What goes wrong?",
         (
@@ -260,6 +323,33 @@ ROWS: Sequence[tuple[int, str, Sequence[Panel]]] = (
                 metric="sluice_producer_rebuilds_total",
                 queries=[
                     Query(expr=rate("sluice_producer_rebuilds_total", "step", per=" * 60"), legend="{{step}}"),
+                ],
+            ),
+            Panel(
+                number=44,
+                title="Parsing processes lost per hour",
+                unit="short",
+                width=12,
+                worry=1.5,
+                metric="sluice_parsers_lost_total",
+                queries=[
+                    Query(expr=rate("sluice_parsers_lost_total", "reason", per=" * 3600"), legend="{{reason}}"),
+                ],
+            ),
+            Panel(
+                number=45,
+                title="Circuit breaker of the content sources",
+                unit="percentunit",
+                width=12,
+                metric="sluice_content_breaker_state",
+                about="Shown: the share of fetching processes in each state other than closed.",
+                queries=[
+                    Query(
+                        expr=(
+                            f'avg by (source, state) (sluice_content_breaker_state{{{JOB}, state=~"open|half_open"}})'
+                        ),
+                        legend="{{source}} {{state}}",
+                    ),
                 ],
             ),
             Panel(
