@@ -28,7 +28,7 @@ from streams.cluster import ClusterRefused
 from streams.content_api import Trouble
 from streams.content_source import UnknownSite
 from streams.endpoints import Choice
-from streams.histories import InvalidHistory, run_curve
+from streams.histories import InvalidHistory, run_curve, run_learn
 from streams.jars import BrokerError
 from streams.kafka import Out, send_all
 from streams.offered import offered_streams
@@ -163,6 +163,17 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         metavar="SHARE",
         help="what holds learned for this protection, as 0.98, would have given",
+    )
+
+    command = _command(
+        commands, "learn", _learn, "count in histories how soon bad edits are undone, for SLUICE_LEARNED"
+    )
+    command.add_argument(
+        "files", nargs="+", metavar="[WIKI=]FILE", help="as of `sluice curve`; without a wiki it stands for all"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="OUT.json", help="the counts go there")
+    command.add_argument(
+        "--protect", type=float, default=0.98, metavar="SHARE", help="say what this comes to (default: %(default)s)"
     )
 
     command = _command(commands, "why", _why, "every decision about one revision, and what led to it")
@@ -381,10 +392,20 @@ def _replay(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _curve(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
-    if arguments.protect is not None and not 0 < arguments.protect <= HIGHEST_TARGET:
-        raise InvalidSetting(f"--protect: a share of bad edits, more than 0 and at most {HIGHEST_TARGET}")
+    _check_protect(arguments.protect)
     print(run_curve(arguments.file, arguments.decisions, arguments.protect))
     return run.OK
+
+
+def _learn(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    _check_protect(arguments.protect)
+    print(run_learn(arguments.files, arguments.out, arguments.protect))
+    return run.OK
+
+
+def _check_protect(share: float | None) -> None:
+    if share is not None and not 0 < share <= HIGHEST_TARGET:
+        raise InvalidSetting(f"--protect: a share of bad edits, more than 0 and at most {HIGHEST_TARGET}")
 
 
 def _why(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
