@@ -34,6 +34,8 @@ def derive(decision: Decision, policies: Policies) -> Derived | None:
     Raises `KeyError` if the policy is none of `policies`.
     """
     rule = rule_of(decision, policies)
+    if not _hold_follows(decision, rule):
+        return None
     bars = [s for s in decision.signals if s.kind in _BARS]
     last = bars[-1] if bars else None
     if decision.superseded_by is not None and (last is None or not last.by_self):
@@ -52,6 +54,19 @@ def rule_of(decision: Decision, policies: Policies) -> Rule:
     """Raises `KeyError`."""
     found: dict[str, Policy] = {policy.name: policy for policy in policies.policies}
     return found[decision.policy].in_force(policies.horizon_seconds)[decision.rule]
+
+
+def _hold_follows(d: Decision, rule: Rule) -> bool:
+    """Whether the hold is what the rule makes of what was learned. Of a creation the proof does not tell: twice."""
+    if rule.protect is None or d.protect is None:
+        return rule.protect is None and d.protect is None
+    if d.protect.target != rule.protect:
+        return False
+    learned_ms = rule.hold_seconds * 1000 if d.protect.hold_ms is None else d.protect.hold_ms
+    least_ms = rule.min_hold_seconds * 1000
+    return d.hold_ms in {
+        round(min(max(hold_ms, least_ms), rule.max_hold_ms)) for hold_ms in (learned_ms, 2 * learned_ms)
+    }
 
 
 def _of_a_bar(decision: Decision, rule: Rule, bar: Signal) -> Derived | None:

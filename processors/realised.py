@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
+from processors.cohorts import DAY_MS, SPAN_DAYS
 from processors.curve import STANDS_MS, Edit, span
 from processors.protect import Learner
 from schemas.learned import Choice, Stratum
@@ -61,6 +62,23 @@ def held_online(edits: Sequence[Edit], target: float) -> list[Held]:
             after_ms = round(edit.seconds_to_revert * 1000)
             heappush(known, (at_ms + after_ms + STANDS_MS, number, after_ms))
     return made
+
+
+def taught(edits: Iterable[tuple[str, Edit]]) -> tuple[Learner, int]:
+    """What is known at the end of histories, and when that is, in ms. edits: (wiki, edit), not empty.
+
+    What came of the edits of the last 30 days, nobody knows: those are left out.
+    """
+    ordered = sorted(edits, key=lambda each: each[1].revision.at_ms)
+    learner, until_ms = Learner(), ordered[-1][1].revision.at_ms
+    for wiki, edit in ordered:
+        at_ms = edit.revision.at_ms
+        if at_ms > until_ms - SPAN_DAYS * DAY_MS:
+            break
+        learner.began(_stratum(edit, wiki), at_ms)
+        if edit.bad and edit.seconds_to_revert is not None:
+            learner.undone(_stratum(edit, wiki), at_ms, round(edit.seconds_to_revert * 1000))
+    return learner, until_ms
 
 
 def scored_part(held: Sequence[Held]) -> Sequence[Held]:
@@ -120,5 +138,5 @@ def _sources(scored: Sequence[Held]) -> Iterator[str]:
         yield f"{edits:,} holds from {source}" + (f" ({min(cases)} to {max(cases)} cases)" if stratum else "")
 
 
-def _stratum(edit: Edit) -> Stratum:
-    return Stratum("history", edit.revision.kind, edit.activity)
+def _stratum(edit: Edit, wiki: str = "history") -> Stratum:
+    return Stratum(wiki, edit.revision.kind, edit.activity)

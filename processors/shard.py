@@ -363,7 +363,7 @@ class Shard:
         return [Group(key[0], key[1], cause, tuple(decisions))]
 
 
-def rebuilt(records: Iterable[tuple[bytes, bytes]]) -> Shard:
+def rebuilt(records: Iterable[tuple[bytes, bytes]], *, teaches: bool = False) -> Shard:
     """A shard in memory from the last record of each key of the state topic. Raises `InvalidRecord`."""
     store, beside = Memory(), []
     for key, value in records:
@@ -371,7 +371,7 @@ def rebuilt(records: Iterable[tuple[bytes, bytes]]) -> Shard:
             beside.append((key, value))
         else:
             store.write({read_key(key): Row(value, None, frozenset(), 0)})
-    shard = Shard(store=store)
+    shard = Shard(store=store, teaches=teaches)
     shard.restore(beside)
     return shard
 

@@ -123,21 +123,28 @@ def decode_read(payload: bytes) -> Read:
 SEED_VERSION = 1
 
 
-def encode_seed(windows: Iterable[tuple[Stratum, Cohorts]]) -> bytes:
-    """A file that `sluice learn` writes: all that was counted, readable by people."""
-    doc = [{"cohorts": cohorts_document(cohorts), "stratum": list(stratum)} for stratum, cohorts in sorted(
-        windows, key=lambda each: each[0]
-    )]  # fmt: skip
-    return orjson.dumps({"version": SEED_VERSION, "windows": doc})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """All that was counted, as a file that `sluice learn` writes. until_ms: the end of what it was learned from."""
+
+    until_ms: int
+    windows: Sequence[tuple[Stratum, Cohorts]]
 
 
-def decode_seed(payload: bytes) -> list[tuple[Stratum, dict[int, Cohort]]]:
+def encode_seed(seed: Seed) -> bytes:
+    windows = [{"cohorts": cohorts_document(cohorts), "stratum": list(stratum)}
+               for stratum, cohorts in sorted(seed.windows, key=lambda each: each[0])]  # fmt: skip
+    return orjson.dumps({"until_ms": seed.until_ms, "version": SEED_VERSION, "windows": windows})
+
+
+def decode_seed(payload: bytes) -> Seed:
     """Raises `InvalidRecord`."""
     try:
         doc = orjson.loads(payload)
         if doc["version"] != SEED_VERSION:
             raise InvalidRecord(f"a seed of version {doc['version']}; we read version {SEED_VERSION}")
-        return [(read_stratum(each["stratum"]), read_cohorts(each["cohorts"])) for each in doc["windows"]]
+        windows = [(read_stratum(each["stratum"]), read_cohorts(each["cohorts"])) for each in doc["windows"]]
+        return Seed(until_ms=int(doc["until_ms"]), windows=windows)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
         if isinstance(exc, InvalidRecord):
             raise

@@ -1,4 +1,4 @@
-"""The commands that look at decisions and pages: curve, why, what-if, policy, parse, delta."""
+"""The commands that look at decisions and pages: curve, learn, why, what-if, quality, policy, parse, delta."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.learned import HIGHEST_TARGET
 from schemas.log import InvalidRecord
 from streams import look, policy_command, run, what_if, why
 from streams.commands import Commands, add_command
-from streams.histories import run_curve
+from streams.histories import run_curve, run_learn
 from streams.policy_files import load
 from streams.quality import in_json, read_rows
 from streams.settings import InvalidSetting, Settings
@@ -35,6 +35,17 @@ def add(commands: Commands) -> None:
         type=float,
         metavar="SHARE",
         help="what holds learned for this protection, as 0.98, would have given",
+    )
+
+    command = add_command(
+        commands, "learn", _learn, "count in histories how soon bad edits are undone, for SLUICE_LEARNED"
+    )
+    command.add_argument(
+        "files", nargs="+", metavar="[WIKI=]FILE", help="as of `sluice curve`; without a wiki it stands for all"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="OUT.json", help="the counts go there")
+    command.add_argument(
+        "--protect", type=float, default=0.98, metavar="SHARE", help="say what this comes to (default: %(default)s)"
     )
 
     command = add_command(commands, "why", _why, "every decision about one revision, and what led to it")
@@ -79,10 +90,20 @@ def add(commands: Commands) -> None:
 
 
 def _curve(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
-    if arguments.protect is not None and not 0 < arguments.protect <= HIGHEST_TARGET:
-        raise InvalidSetting(f"--protect: a share of bad edits, more than 0 and at most {HIGHEST_TARGET}")
+    _check_protect(arguments.protect)
     print(run_curve(arguments.file, arguments.decisions, arguments.protect))
     return run.OK
+
+
+def _learn(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    _check_protect(arguments.protect)
+    print(run_learn(arguments.files, arguments.out, arguments.protect))
+    return run.OK
+
+
+def _check_protect(share: float | None) -> None:
+    if share is not None and not 0 < share <= HIGHEST_TARGET:
+        raise InvalidSetting(f"--protect: a share of bad edits, more than 0 and at most {HIGHEST_TARGET}")
 
 
 def _why(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

@@ -16,6 +16,7 @@ from processors.shard import Group, Shard, Unreadable, rebuilt
 from processors.store import PageKey, Row
 from schemas.deadletter import DeadLetter
 from schemas.decision import encode_decisions
+from schemas.lessons import encode_lessons
 from schemas.page import POLICIES_KEY, page_key, read_key
 from schemas.reasons import Step
 from streams import metrics
@@ -65,7 +66,8 @@ class Gate:
         topic = self._topics.gate_state
         if not self._settings.state:
             last = {r.key: r.value for r in await read_partition(self._settings, topic, partition)}
-            self._shards[partition] = rebuilt([(key, value) for key, value in last.items() if value is not None])
+            kept = [(key, value) for key, value in last.items() if value is not None]
+            self._shards[partition] = rebuilt(kept, teaches=True)
             return
         path = Path(self._settings.state) / "gate" / f"{topic}-{partition}.db"
         name = f"{self._settings.kafka}/{topic}/{partition}"
@@ -73,7 +75,7 @@ class Gate:
         try:
             if disk.next_offset > await end_offset(self._settings, topic, partition):
                 disk.make_anew()  # the topic is another one under the same name
-            shard = Shard(store=disk, hot_pages=HOT_PAGES)
+            shard = Shard(store=disk, hot_pages=HOT_PAGES, teaches=True)
             fresh = await self._catch_up(disk, partition)
             shard.restore(disk.beside(), fresh)
         except BaseException:
@@ -123,6 +125,9 @@ class Gate:
         rows = self._rows[partition] = shard.changed()
         outs += [self._out(partition, page_key(*key), None if row is None else row.value) for key, row in rows.items()]
         outs += [self._out(partition, key, value) for key, value in sorted(shard.beside.items())]
+        if shard.lessons:
+            lessons = encode_lessons(shard.lessons)
+            outs.append(Out(topic=self._topics.lessons, key=b"", value=lessons, partition=partition))
         return outs
 
     async def _note_end(self, partition: int) -> None:
@@ -146,6 +151,8 @@ class Gate:
         for group in self._made[partition]:
             for decision in group.decisions:
                 metrics.DECISIONS.labels(decision.state, decision.reason or "").inc()
+                if decision.protect is not None:
+                    metrics.PROTECT_CHOICES.labels(decision.protect.whose).inc()
         for out in outs:
             if out.topic == self._topics.deadletter:
                 metrics.DEAD_LETTERS.labels(Step.GATE, dict(out.headers)["reason"].decode()).inc()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TextIO, cast
 
 from processors import curve, realised
 from schemas.event import milliseconds
+from schemas.lessons import Seed, encode_seed
 
 COLUMNS = ("page", "rev_id", "ts", "user", "kind", "sha1")
 
@@ -60,6 +61,26 @@ def run_curve(path: Path, decisions: Path | None, protect: float | None = None) 
             "\nIt serves page activity only."
         )
     return text
+
+
+def run_learn(files: Iterable[str], out: Path, target: float) -> str:
+    """Write what histories teach to `out`, for SLUICE_LEARNED; returns what it comes to for a protection.
+
+    files: each `wiki=FILE`, or FILE, which is then learned for all wikis. Raises `InvalidHistory` and `OSError`.
+    """
+    known: list[tuple[str, curve.Edit]] = []
+    for each in files:
+        wiki, _, name = each.rpartition("=")
+        revisions = list(read_history(Path(name)))
+        if not any(revision.sha1 for revision in revisions):
+            raise InvalidHistory(f"{name}: no sha1, so nobody can tell from it which edits were undone")
+        known += [(wiki, edit) for history in curve.pages(revisions).values() for edit in curve.judged(history)]
+    learner, until_ms = realised.taught(known)
+    table = learner.table((target,), until_ms)
+    out.write_bytes(encode_seed(Seed(until_ms=until_ms, windows=list(learner.windows))))
+    holds = [f"{stratum}: {curve.span(row.hold_ms / 1000)}, from {row.cases} cases of {row.stratum}"
+             for (stratum, _), row in sorted(table.rows.items())]  # fmt: skip
+    return "\n".join([f"holds that keep {100 * target:g} % of bad edits away:", *(holds or ["too few cases"])])
 
 
 def _opened(path: Path) -> TextIO:

@@ -41,6 +41,27 @@ DECISIONS = Counter(
     labelnames=("state", "reason"),
     registry=REGISTRY,
 )
+PROTECT_CHOICES = Counter(
+    "sluice_protect_decisions_total",
+    "Decisions whose hold was learned, by whose cases: the edit's own stratum (own), or as that has too few, of its "
+    "class of editors, of pages as active, of its wiki, of all wikis, of nobody yet (none). Worry when `none` stays.",
+    labelnames=("curve",),
+    registry=REGISTRY,
+)
+CURVES = ("own", "editor_class", "activity", "wiki", "all", "none")
+LEARNED_HOLD = Gauge(
+    "sluice_learned_hold_seconds",
+    "The hold that was learned for a policy and stratum, before the bounds of its rule; of the fifty strata with the "
+    "most cases. Worry when it doubles within a day: bad edits are undone later, or a way of undoing is not heard.",
+    labelnames=("policy", "stratum"),
+    registry=REGISTRY,
+)
+LEARNED_CASES = Gauge(
+    "sluice_learned_cases",
+    "From how many undone edits that hold was learned.",
+    labelnames=("policy", "stratum"),
+    registry=REGISTRY,
+)
 CONTENT_ANSWERS = Counter(
     "sluice_content_answers_total",
     "What the content API said about revisions. Worry about any sha1_mismatch and a rising share of unavailable.",
@@ -216,6 +237,8 @@ def initialise(policies: Sequence[Policy] = Settings().policies) -> None:
     for state in (State.WITHHELD, State.RETRACTED):
         for bar in Bar:
             DECISIONS.labels(state, bar)
+    for curve in CURVES:
+        PROTECT_CHOICES.labels(curve)
     for answer in Answer:
         CONTENT_ANSWERS.labels(answer)
     for result in REQUEST_OUTCOMES:

@@ -67,6 +67,9 @@ class Settings:
             Policy(name="standard", hold_seconds=3600),
         ),
     )
+    learned: str = _about(
+        "file of `sluice learn`: where a policy says protect, it is known from the start; empty = none", ""
+    )
     grace_seconds: float = _about("added once to each deadline, for signals under way", 60.0)
     tick_seconds: float = _about("how often the source commits events, ticks and cursor", 1.0)
     quiet_seconds: float = _about("how far behind now a caught-up stream is taken to be heard", 30.0)

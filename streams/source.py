@@ -3,7 +3,8 @@
 About once a tick one transaction: control records, the events that came, letters about messages that nobody can read,
 what erases what was hidden (see `streams.erase`), and last a tick on every partition, which has the cursor in it. So
 events and cursor are committed together or not at all, and a restart resumes from the last tick (see
-`streams.source_log`). Order in every partition of a transaction: control records, events, skeletons, tick.
+`streams.source_log`). Order in every partition of a transaction: control records (what was learned, see
+`streams.learning`, the policies, all others), events, skeletons, tick.
 
 Headers of a record: `kind` (event, tick, control); an event also has `stream` and `at_ms`, its event time, and
 `reconciled` if the source never sent it.
@@ -24,10 +25,12 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from processors.cursor import Cursor
 from processors.heard import Heard, Limits
+from processors.plans import heard_until
 from processors.route import Seen, route
 from schemas.control import ENDPOINT, RECONCILED, control_kind, decode_endpoint, decode_reconciled
 from schemas.deadletter import DeadLetter
 from schemas.event import Event, InvalidEvent, decode_event
+from schemas.lessons import Seed
 from schemas.log import (
     KIND_CONTROL,
     KIND_EVENT,
@@ -39,13 +42,14 @@ from schemas.log import (
     encode_tick,
 )
 from schemas.reasons import SetAside, Step
-from streams import erase, metrics
+from streams import erase, learning, metrics
 from streams.clock import Steps, now_ms
 from streams.endpoints import Choice, Endpoints
 from streams.erase import Eraser, Erasure
 from streams.failpoints import failpoint
 from streams.inbox import Closed, Inbox, Item, Message, Named, Opened
 from streams.kafka import Out, letter_out, quiet_client_logs
+from streams.learning import Learning
 from streams.policy_files import Watch
 from streams.settings import Settings, since_ms
 from streams.source_log import Found, SourceLog
@@ -74,8 +78,9 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """
     check_source(settings)
     since_ms(settings, now_ms())
+    seed = learning.load_seed(settings)
     quiet_client_logs()
-    work = asyncio.create_task(_keep_writing(settings, stop))
+    work = asyncio.create_task(_keep_writing(settings, stop, seed))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -88,7 +93,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         work.result()
 
 
-async def _keep_writing(settings: Settings, stop: asyncio.Event) -> None:
+async def _keep_writing(settings: Settings, stop: asyncio.Event, seed: Seed) -> None:
     rebuilt = False
     policies = Watch(settings.rules)
     while not stop.is_set():
@@ -97,7 +102,7 @@ async def _keep_writing(settings: Settings, stop: asyncio.Event) -> None:
             writer = await SourceLog.open(settings)
             began = time.monotonic()
             try:
-                await _Writing(settings, writer, policies).run(stop)
+                await _Writing(settings, writer, policies, seed).run(stop)
             finally:
                 await writer.close()
         except (KafkaError, AssertionError) as exc:
@@ -115,8 +120,11 @@ async def _keep_writing(settings: Settings, stop: asyncio.Event) -> None:
 class _Writing:
     """One life of the writer: from the last committed tick to an error or the end."""
 
-    def __init__(self, settings: Settings, writer: SourceLog, policies: Watch) -> None:
+    def __init__(self, settings: Settings, writer: SourceLog, policies: Watch, seed: Seed) -> None:
         self._settings = settings
+        self._policies = policies
+        self._seed = seed
+        self._learning: Learning | None = None
         self._writer = writer
         self._inbox = Inbox()
         self._endpoints = Endpoints(settings)
@@ -158,6 +166,8 @@ class _Writing:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            if self._learning is not None:
+                await self._learning.close()
 
     async def _write(self, erasure: Erasure) -> None:
         """Have it committed with the next transaction."""
@@ -178,7 +188,10 @@ class _Writing:
                 self._told(record.value)
         items, all_read = self._inbox.take()
         erasure, done = self._erasure if self._erasure is not None else (None, None)
-        outs = self._batches.outs(items, control, erasure.outs if erasure else (), read_ms=read_ms, all_read=all_read)
+        learned = await self._learn()
+        outs = self._batches.outs(
+            items, control, erasure.outs if erasure else (), learned=learned, read_ms=read_ms, all_read=all_read
+        )
         await self._writer.commit(outs, offsets=erasure.offsets if erasure else None, group=self._eraser.group)
         if erasure is not None and done is not None:
             self._erasure = None
@@ -188,6 +201,16 @@ class _Writing:
                 done.set_result(None)
         metrics.STEP_SECONDS.labels(Step.SOURCE).observe(time.monotonic() - began)
         self._batches.count(now_ms())
+
+    async def _learn(self) -> list[Out]:
+        """What was learned, if a policy asks for it and it is time to say so."""
+        policies = self._policies.current()
+        if not learning.targets_of(policies):
+            return []
+        if self._learning is None:
+            self._learning = await Learning.open(self._settings, self._seed)
+        await self._learning.read()
+        return self._learning.outs(policies, self._batches.heard_ms, self._batches.number)
 
     def _told(self, value: bytes) -> None:
         try:
@@ -227,6 +250,16 @@ class Batches:
         self._letters: Counter[str] = Counter()
         self._drifted: Counter[str] = Counter()
 
+    @property
+    def number(self) -> int:
+        """Of the next tick."""
+        return self._tick.number + 1
+
+    @property
+    def heard_ms(self) -> int:
+        """The watermark of a plain hold that the last tick left."""
+        return heard_until(self._tick.heard_ms)
+
     def stepped(self, at_ms: int) -> None:
         """The clock was set, to `at_ms`."""
         self._heard.stepped(at_ms)
@@ -237,15 +270,16 @@ class Batches:
         control: Sequence[Any],
         more: Sequence[Out] = (),
         *,
+        learned: Sequence[Out] = (),
         read_ms: int,
         all_read: bool,
     ) -> list[Out]:
         """The records of one transaction, in order. control: records of `sluice.control.v1`. more: written before the
-        tick. Times: see `Heard`.
+        tick. learned: a table of holds, before the policies that may ask for it. Times: see `Heard`.
         """
-        number = self._tick.number + 1
+        number = self.number
         policies = self._policies.current()
-        outs = [*self._rules(number, policies)]
+        outs = [*learned, *self._rules(number, policies)]
         for record in control:
             if record.value is not None:
                 outs += self._told(record)

@@ -59,6 +59,8 @@ class Topics:
         self.enriched = self._name("enriched")
         self.decisions = self._name("decisions")
         self.gate_state = self._name("gate-state")
+        self.lessons = self._name("lessons")
+        self.cohorts = self._name("cohorts")
         self.publish_state = self._name("publish-state")
         self.quality = self._name("quality")
         self.deadletter = self._name("deadletter")
@@ -88,6 +90,11 @@ class Topics:
             self._row(self.enriched, "wiki:page:rev", keep, KEEP_MS, 21, "one parsed record per revision"),
             self._row(self.decisions, "wiki:page:input", keep, KEEP_MS, 4, "every transition, with its proof"),
             self._row(self.gate_state, "wiki:page", "compact", -1, 4, "what the gate knows of a page"),
+            self._row(self.lessons, "-", "delete", 7 * DAY_MS, 4, "edits made and undone, to learn from"),
+            Topic(
+                name=self.cohorts, key="wiki|editor class|activity", partitioned_by="one partition", partitions=1,
+                cleanup="compact", retention_ms=-1, max_record_bytes=MEGABYTE, about="what was counted of the lessons",
+            ),
             self._row(self.publish_state, "wiki:page:rev", "compact", -1, 4, "what waits and what is out"),
             self._row(self.quality, "policy:day", "compact", -1, 4, "what became of a day's edits"),
             Topic(

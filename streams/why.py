@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from processors.prove import derive, rule_of
+from processors.whatif import span
 from schemas.decision import Decision, decode_decisions
 from schemas.event import rfc3339
+from schemas.learned import Protect
 from schemas.log import KIND_CONTROL, Policies, decode_control, decode_policies
 from schemas.page import POLICIES_KEY
 from streams.capture import read_capture, replay
@@ -65,6 +67,7 @@ def _one(d: Decision, heard_ms: int | None, policies: Policies | None) -> tuple[
         f"  deadline {rfc3339(d.start_ms + d.hold_ms)} (hold {d.hold_ms / 1000:g} s), fire time {rfc3339(d.fire_ms)}",
         f"  decided for {rfc3339(d.decided_for_ms)}"
         + (f", when everything was heard until {rfc3339(heard_ms)}" if heard_ms is not None and heard_ms >= 0 else ""),
+        *([] if d.protect is None else [f"  {chosen(d.protect)}"]),
         *(f"  heard: {line}" for line in _signals(d)),
         f"  listened for and not heard: {', '.join(d.absent) or 'nothing'}",
     ]
@@ -81,6 +84,15 @@ def _one(d: Decision, heard_ms: int | None, policies: Policies | None) -> tuple[
         "  the proof alone leads to the same" if proven else "  THE PROOF DOES NOT LEAD TO THIS (or the policy changed)"
     )
     return "\n".join(lines), proven
+
+
+def chosen(protect: Protect) -> str:
+    """How a hold was chosen, in words: for which protection, from whose cases, and whether those are its own."""
+    wanted = f"to keep {100 * protect.target:g} % of the bad edits of {protect.stratum} away"
+    if protect.curve is None or protect.hold_ms is None:
+        return f"hold {wanted}: too few cases are known anywhere, so until_learned of the rule"
+    wider = "" if protect.curve == protect.stratum else ", a wider stratum: its own has too few or says no more"
+    return f"hold {wanted}: {span(protect.hold_ms / 1000)} by {protect.cases} cases of {protect.curve}{wider}"
 
 
 def _signals(d: Decision) -> Sequence[str]:

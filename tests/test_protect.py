@@ -9,7 +9,7 @@ import pytest
 from processors.cohorts import DAY_MS, WINDOW
 from processors.protect import LEAST, UNKNOWN_MS, Learner
 from schemas.learned import Choice, Stratum
-from schemas.lessons import Lesson, decode_cohorts, decode_seed, encode_cohorts, encode_seed
+from schemas.lessons import Lesson, Seed, decode_cohorts, decode_seed, encode_cohorts, encode_seed
 from schemas.log import decode_control, encode_learned
 
 ANON = Stratum("enwiki", "anon", ">150")
@@ -152,5 +152,7 @@ def test_what_was_counted_outlives_the_process_in_records_and_in_a_seed():
     again = Learner(decode_cohorts(encode_cohorts(*each)) for each in learner.take_changed())
     assert again.table((0.9,), NOW_MS) == learner.table((0.9,), NOW_MS)
     assert list(learner.take_changed()) == []
-    seeded = Learner(decode_seed(encode_seed(learner.windows)))
+    seed = decode_seed(encode_seed(Seed(until_ms=NOW_MS, windows=list(learner.windows))))
+    assert seed.until_ms == NOW_MS
+    seeded = Learner(seed.windows)
     assert seeded.table((0.9,), NOW_MS) == learner.table((0.9,), NOW_MS)
