@@ -1,18 +1,23 @@
 """Policies made ready for millions of edits: what each kind of edit waits for, worked out once per kind. Pure.
 
-Most edits fire a fixed time after they were made. For these a plan lists the distinct delays with the policies of
-each, so that fifty policies with three holds cost three deadlines.
+Most edits fire a fixed time after they were made. For these a plan lists the distinct delays with the lanes of each.
+
+A *lane* is what policies share that have the same rules: whatever happens to an edit under one of them happens under
+all, so it is worked out once, and fifty policies that are three under many names cost little more than three. On a page
+where they once differed (one of them came later) they go separate ways, until that is forgotten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
+from typing import Self
 
 from processors.hear import RISK_STREAMS
 from processors.wikis import can_approve, can_patrol
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.log import Gap
-from schemas.page import Context
+from schemas.page import PENDING, Context, Lanes
 from schemas.policy import Match, Policies, Rule
 from schemas.reasons import BASE_SIGNALS, EditorClass, SignalKind
 
@@ -28,17 +33,24 @@ def heard_until(heard_ms: Mapping[str, int]) -> int:
     return min(heard_ms.get(stream, -1) for stream in REQUIRED_STREAMS)
 
 
+# (delay after the start in ms, lanes) of each moment at which something may fire.
+Steps = tuple[tuple[int, tuple[int, ...]], ...]
+# So many states of one kind of edit are kept in mind.
+_MOST_AHEAD = 10_000
+
+
 class Plan:
     """What one kind of edit waits for.
 
-    Per policy, in their order: rules, numbers (of the rule within its policy), holds_ms, watermarks (index into
-    `Rules.watermarks`), reviews (what is required, None if the wiki cannot give it). instant: the policies that hold
-    nothing. steps: (delay_ms, policies) of those that fire at a fixed time, soonest first. special: all others.
+    Per lane, in their order: rules, numbers (of the rule within its policy), holds_ms, latest (whether only the newest
+    edit goes out), watermarks (index into `Rules.watermarks`), reviews (what is required, None if the wiki cannot give
+    it). instant: the lanes that hold nothing. steps: (delay_ms, lanes) of those that fire at a fixed time, soonest
+    first. special: all others.
     """
 
     __slots__ = (
-        "context", "holds_ms", "instant", "listened", "numbers", "reviews", "rules", "simple", "special", "steps",
-        "wants_others", "watermarks",
+        "_ahead", "context", "holds_ms", "instant", "latest", "listened", "numbers", "reviews", "rules", "simple",
+        "special", "steps", "wants_others", "wars", "watermarks",
     )  # fmt: skip
 
     def __init__(self, wiki: str, context: Context, rules: Rules) -> None:
@@ -47,6 +59,7 @@ class Plan:
         self.numbers = tuple(number for number, _ in found)
         self.rules = tuple(rule for _, rule in found)
         self.holds_ms = tuple(_hold_ms(rule, context) for rule in self.rules)
+        self.latest = tuple(rule.emit == "latest" for rule in self.rules)
         self.reviews = tuple(_review(rule, wiki) for rule in self.rules)
         streams = [_streams(rule, review) for rule, review in zip(self.rules, self.reviews, strict=True)]
         self.watermarks = tuple(rules.watermarks.index(each) for each in streams)
@@ -62,7 +75,19 @@ class Plan:
             (delay + rules.grace_ms, tuple(i for i in fixed if self.holds_ms[i] == delay)) for delay in delays
         )
         self.simple = frozenset(fixed)
-        self.wants_others = any(review is not None and review == "other_editor" for review in self.reviews)
+        self.wants_others = "other_editor" in self.reviews
+        self.wars = any(rule.war for rule in self.rules)
+        self._ahead: dict[bytes, Steps] = {}
+
+    def ahead(self, states: bytes) -> Steps:
+        """Of `steps` what waits in these states."""
+        found = self._ahead.get(states)
+        if found is None:
+            if len(self._ahead) >= _MOST_AHEAD:
+                self._ahead.clear()
+            steps = ((delay_ms, tuple(i for i in lanes if states[i] == PENDING)) for delay_ms, lanes in self.steps)
+            found = self._ahead[states] = tuple(step for step in steps if step[1])
+        return found
 
     def _fires_at_a_fixed_time(self, i: int) -> bool:
         rule = self.rules[i]
@@ -74,17 +99,22 @@ class Rules:
     """Policies in force, with the plans made so far.
 
     watermarks: the distinct sets of streams that rules require; the first is that of every plain hold. gaps: the spans
-    of event time that nobody heard.
+    of event time that nobody heard. names: of the policies, in their order.
+    Per lane: lanes (the policies that share it, by their place in `names`), spoken (the name of the first of them, by
+    which decisions name them all), weights (how many they are), policies (their rules). count: how many lanes. shared:
+    by the spoken name, (place, name) of each policy of the lane; None if no two policies are alike.
     """
 
     def __init__(self, policies: Policies, gaps: Sequence[Gap] = ()) -> None:
         self.source = policies
         self.gaps = tuple(gaps)
         self.names = tuple(policy.name for policy in policies.policies)
-        self.policies = tuple(policy.in_force(policies.horizon_seconds) for policy in policies.policies)
+        every_policy = tuple(policy.in_force(policies.horizon_seconds) for policy in policies.policies)
+        lanes = _alike(every_policy)
+        self._shares = len(lanes) < len(every_policy)
+        self._put_in_lanes(lanes, every_policy)
+        self._others: dict[Lanes, Self] = {}
         self.grace_ms = policies.grace_ms
-        self.count = len(self.names)
-        self.zero = b"0" * self.count
         every = [rule for policy in self.policies for rule in policy]
         kinds = ("", "patrolled", "approved", "other_editor")
         sets = dict.fromkeys([REQUIRED_STREAMS, *(_streams(rule, kind) for rule in every for kind in kinds)])
@@ -103,7 +133,48 @@ class Rules:
         self.war_ms = max((round(rule.war.hours * 3_600_000) for rule in full if rule.war), default=0)
         self.neighbours = any(rule.war or (rule.require and rule.require.kind == "other_editor") for rule in full)
         self.wars = tuple(dict.fromkeys((rule.war.n, round(rule.war.hours * 3_600_000)) for rule in full if rule.war))
+
+    def _put_in_lanes(self, lanes: Lanes, every_policy: Sequence[Sequence[Rule]]) -> None:
+        self._every_policy = every_policy
+        self.lanes = lanes
+        self.policies = tuple(every_policy[lane[0]] for lane in lanes)
+        self.spoken = tuple(self.names[lane[0]] for lane in lanes)
+        self.weights = tuple(len(lane) for lane in lanes)
+        self.count = len(lanes)
+        self.zero = b"0" * self.count
+        self.shared = (
+            {self.names[lane[0]]: tuple((at, self.names[at]) for at in lane) for lane in lanes}
+            if self._shares
+            else None
+        )
         self._plans: dict[tuple[str, Context], Plan] = {}
+
+    def of(self, lanes: Lanes) -> Self:
+        """The same rules for a page on which the policies share these lanes."""
+        if lanes is self.lanes:
+            return self
+        if lanes not in self._others:
+            self._others[lanes] = other = copy(self)
+            other._put_in_lanes(lanes, self._every_policy)
+        return self._others[lanes]
+
+    def lanes_of(self, states: Collection[bytes]) -> Lanes:
+        """The lanes that policies can share where edits stand so under each of them."""
+        if self.shared is None:
+            return self.lanes
+        found: list[tuple[int, ...]] = []
+        for lane in self.lanes:
+            parts: dict[bytes, list[int]] = {}
+            for at in lane:
+                parts.setdefault(bytes(each[at] for each in states), []).append(at)
+            found += [tuple(part) for part in parts.values()]
+        return self.lanes if len(found) == self.count else tuple(sorted(found))
+
+    def gather(self, states: bytes) -> bytes:
+        """One digit per lane for one per policy. Those of policies that are gone stay behind them."""
+        if self.shared is None:
+            return states
+        return bytes(states[lane[0]] for lane in self.lanes) + states[len(self.names) :]
 
     def plan(self, wiki: str, context: Context) -> Plan:
         """The plan of one kind of edit; the same object each time."""
@@ -112,6 +183,18 @@ class Rules:
         if made is None:
             made = self._plans[key] = Plan(wiki, context, self)
         return made
+
+
+def _alike(policies: Sequence[Sequence[Rule]]) -> Lanes:
+    """The places of policies with the same rules, in the order of the first of each."""
+    lanes: list[list[int]] = []
+    for at, policy in enumerate(policies):
+        same = next((lane for lane in lanes if policies[lane[0]] == policy), None)
+        if same is None:
+            lanes.append([at])
+        else:
+            same.append(at)
+    return tuple(tuple(lane) for lane in lanes)
 
 
 def _first(policy: Sequence[Rule], wiki: str, context: Context) -> tuple[int, Rule]:
