@@ -1,19 +1,24 @@
 """Policies made ready for millions of edits: what each kind of edit waits for, worked out once per kind. Pure.
 
-Most edits fire a fixed time after they were made. For these a plan lists the distinct delays with the policies of
-each, so that fifty policies with three holds cost three deadlines.
+Most edits fire a fixed time after they were made. For these a plan lists the distinct delays with the lanes of each.
+
+A *lane* is what policies share that have the same rules: whatever happens to an edit under one of them happens under
+all, so it is worked out once, and fifty policies that are three under many names cost little more than three. On a page
+where they once differed (one of them came later) they go separate ways, until that is forgotten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
+from typing import Self
 
 from processors.hear import RISK_STREAMS
 from processors.wikis import can_approve, can_patrol
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.learned import NOTHING_LEARNED, Learned, Protect, Stratum
 from schemas.log import Gap
-from schemas.page import Context
+from schemas.page import PENDING, Context, Lanes
 from schemas.policy import Match, Policies, Rule
 from schemas.reasons import BASE_SIGNALS, EditorClass, SignalKind
 
@@ -32,18 +37,24 @@ def heard_until(heard_ms: Mapping[str, int]) -> int:
     return min(heard_ms.get(stream, -1) for stream in REQUIRED_STREAMS)
 
 
+# (delay after the start in ms, lanes) of each moment at which something may fire.
+Steps = tuple[tuple[int, tuple[int, ...]], ...]
+# So many states of one kind of edit are kept in mind.
+_MOST_AHEAD = 10_000
+
+
 class Plan:
     """What one kind of edit waits for.
 
-    Per policy, in their order: rules, numbers (of the rule within its policy), holds_ms, watermarks (index into
-    `Rules.watermarks`), reviews (what is required, None if the wiki cannot give it), protects (how its hold was
-    chosen, None where it is fixed). instant: the policies that hold nothing. steps: (delay_ms, policies) of those that
-    fire at a fixed time, soonest first. special: all others.
+    Per lane, in their order: rules, numbers (of the rule within its policy), holds_ms, latest (whether only the newest
+    edit goes out), watermarks (index into `Rules.watermarks`), reviews (what is required, None if the wiki cannot give
+    it), protects (how its hold was chosen, None where it is fixed). instant: the lanes that hold nothing. steps:
+    (delay_ms, lanes) of those that fire at a fixed time, soonest first. special: all others.
     """
 
     __slots__ = (
-        "context", "holds_ms", "instant", "listened", "numbers", "protects", "reviews", "rules", "simple", "special",
-        "steps", "wants_others", "watermarks",
+        "_ahead", "context", "holds_ms", "instant", "latest", "listened", "numbers", "protects", "reviews", "rules",
+        "simple", "special", "steps", "wants_others", "wars", "watermarks",
     )  # fmt: skip
 
     def __init__(self, wiki: str, context: Context, rules: Rules, protects: Sequence[Protect] = ()) -> None:
@@ -56,6 +67,7 @@ class Plan:
         self.holds_ms = tuple(
             _hold_ms(rule, context, protect) for rule, protect in zip(self.rules, self.protects, strict=True)
         )
+        self.latest = tuple(rule.emit == "latest" for rule in self.rules)
         self.reviews = tuple(_review(rule, wiki) for rule in self.rules)
         streams = [_streams(rule, review) for rule, review in zip(self.rules, self.reviews, strict=True)]
         self.watermarks = tuple(rules.watermarks.index(each) for each in streams)
@@ -71,7 +83,19 @@ class Plan:
             (delay + rules.grace_ms, tuple(i for i in fixed if self.holds_ms[i] == delay)) for delay in delays
         )
         self.simple = frozenset(fixed)
-        self.wants_others = any(review is not None and review == "other_editor" for review in self.reviews)
+        self.wants_others = "other_editor" in self.reviews
+        self.wars = any(rule.war for rule in self.rules)
+        self._ahead: dict[bytes, Steps] = {}
+
+    def ahead(self, states: bytes) -> Steps:
+        """Of `steps` what waits in these states."""
+        found = self._ahead.get(states)
+        if found is None:
+            if len(self._ahead) >= _MOST_AHEAD:
+                self._ahead.clear()
+            steps = ((delay_ms, tuple(i for i in lanes if states[i] == PENDING)) for delay_ms, lanes in self.steps)
+            found = self._ahead[states] = tuple(step for step in steps if step[1])
+        return found
 
     def _fires_at_a_fixed_time(self, i: int) -> bool:
         rule = self.rules[i]
@@ -83,9 +107,12 @@ class Rules:
     """Policies in force, with the plans made so far.
 
     watermarks: the distinct sets of streams that rules require; the first is that of every plain hold. gaps: the spans
-    of event time that nobody heard. targets: the protections that rules ask for. learned: the table in force; before:
-    the one that was when these policies came into force, for edits that were observed before them. active_from_ms:
-    from when on it is known how active pages are, None = not yet.
+    of event time that nobody heard. names: of the policies, in their order. targets: the protections that rules ask
+    for. learned: the table in force; before: the one that was when these policies came into force, for edits that were
+    observed before them. active_from_ms: from when on it is known how active pages are, None = not yet.
+    Per lane: lanes (the policies that share it, by their place in `names`), spoken (the name of the first of them, by
+    which decisions name them all), weights (how many they are), policies (their rules). count: how many lanes. shared:
+    by the spoken name, (place, name) of each policy of the lane; None if no two policies are alike.
     """
 
     def __init__(
@@ -101,10 +128,12 @@ class Rules:
         self.gaps = tuple(gaps)
         self.learned, self.before, self.active_from_ms = learned, before, active_from_ms
         self.names = tuple(policy.name for policy in policies.policies)
-        self.policies = tuple(policy.in_force(policies.horizon_seconds) for policy in policies.policies)
+        every_policy = tuple(policy.in_force(policies.horizon_seconds) for policy in policies.policies)
+        lanes = _alike(every_policy)
+        self._shares = len(lanes) < len(every_policy)
+        self._put_in_lanes(lanes, every_policy)
+        self._others: dict[Lanes, Self] = {}
         self.grace_ms = policies.grace_ms
-        self.count = len(self.names)
-        self.zero = b"0" * self.count
         every = [rule for policy in self.policies for rule in policy]
         kinds = ("", "patrolled", "approved", "other_editor")
         sets = dict.fromkeys([REQUIRED_STREAMS, *(_streams(rule, kind) for rule in every for kind in kinds)])
@@ -124,13 +153,63 @@ class Rules:
         self.war_ms = max((round(rule.war.hours * 3_600_000) for rule in full if rule.war), default=0)
         self.neighbours = any(rule.war or (rule.require and rule.require.kind == "other_editor") for rule in full)
         self.wars = tuple(dict.fromkeys((rule.war.n, round(rule.war.hours * 3_600_000)) for rule in full if rule.war))
+
+    def _put_in_lanes(self, lanes: Lanes, every_policy: Sequence[Sequence[Rule]]) -> None:
+        self._every_policy = every_policy
+        self.lanes = lanes
+        self.policies = tuple(every_policy[lane[0]] for lane in lanes)
+        self.spoken = tuple(self.names[lane[0]] for lane in lanes)
+        self.weights = tuple(len(lane) for lane in lanes)
+        self.count = len(lanes)
+        self.zero = b"0" * self.count
+        self.shared = (
+            {self.names[lane[0]]: tuple((at, self.names[at]) for at in lane) for lane in lanes}
+            if self._shares
+            else None
+        )
         self._plans: dict[tuple[str, Context, tuple[Protect, ...]], Plan] = {}
+
+    def of(self, lanes: Lanes) -> Self:
+        """The same rules for a page on which the policies share these lanes."""
+        if lanes is self.lanes:
+            return self
+        if lanes not in self._others:
+            self._others[lanes] = other = copy(self)
+            other._put_in_lanes(lanes, self._every_policy)
+        return self._others[lanes]
+
+    def lanes_of(self, states: Collection[bytes]) -> Lanes:
+        """The lanes that policies can share where edits stand so under each of them."""
+        if self.shared is None:
+            return self.lanes
+        found: list[tuple[int, ...]] = []
+        for lane in self.lanes:
+            parts: dict[bytes, list[int]] = {}
+            for at in lane:
+                parts.setdefault(bytes(each[at] for each in states), []).append(at)
+            found += [tuple(part) for part in parts.values()]
+        return self.lanes if len(found) == self.count else tuple(sorted(found))
+
+    def gather(self, states: bytes) -> bytes:
+        """One digit per lane for one per policy. Those of policies that are gone stay behind them."""
+        if self.shared is None:
+            return states
+        return bytes(states[lane[0]] for lane in self.lanes) + states[len(self.names) :]
+
+    def _all(self) -> list[Self]:
+        return [self, *self._others.values()]
 
     def learn(self, learned: Learned) -> None:
         """Another table: for edits that are observed from now on. Whoever waits goes on waiting as it was chosen."""
-        self.learned = learned
-        # Edits keep their plans; those of the last table's holds would never be asked for again.
-        self._plans.clear()
+        for rules in self._all():
+            rules.learned = learned
+            # Edits keep their plans; those of the last table's holds would never be asked for again.
+            rules._plans.clear()
+
+    def count_activity_from(self, heard_ms: int) -> None:
+        """The log is heard since then, so that how active pages are is known a month later."""
+        for rules in self._all():
+            rules.active_from_ms = heard_ms + ACTIVITY_MS
 
     def plan(self, wiki: str, context: Context, protects: tuple[Protect, ...] = ()) -> Plan:
         """The plan of one kind of edit; the same object each time. protects: what was chosen when it was observed."""
@@ -150,6 +229,18 @@ class Rules:
         stratum = protects[0].stratum if protects else Stratum(wiki, str(context[2]))
         older = self.before.protects(stratum, self.targets)
         return tuple(by_target.get(protect.target, protect) for protect in older)
+
+
+def _alike(policies: Sequence[Sequence[Rule]]) -> Lanes:
+    """The places of policies with the same rules, in the order of the first of each."""
+    lanes: list[list[int]] = []
+    for at, policy in enumerate(policies):
+        same = next((lane for lane in lanes if policies[lane[0]] == policy), None)
+        if same is None:
+            lanes.append([at])
+        else:
+            same.append(at)
+    return tuple(tuple(lane) for lane in lanes)
 
 
 def _first(policy: Sequence[Rule], wiki: str, context: Context) -> tuple[int, Rule]:

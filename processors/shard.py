@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from processors import gate
+from processors.due import WAIT_MS
 from processors.hear import Blocked, Edited, Flagged, Heard, hear
 from processors.plans import ACTIVITY_MS, Rules
 from processors.store import Memory, PageKey, Row, Store
 from processors.teach import lessons
-from schemas.decision import Decision
+from schemas.decision import Decision, Shared, encode_decisions
 from schemas.event import InvalidEvent
 from schemas.learned import NOTHING_LEARNED, Learned
 from schemas.lessons import Lesson
@@ -66,19 +66,44 @@ class Unreadable(ValueError):
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """All decisions that one input caused about one page. cause: the event's id, or `tick-<number>`."""
+class Group(NamedTuple):
+    """All decisions that one input caused about one page. cause: the event's id, or `tick-<number>`.
+
+    made: those that were worked out; where policies share them (`processors.plans`), under the first one's name.
+    """
 
     wiki: str
     page_id: int
     cause: str
-    decisions: tuple[Decision, ...]
+    made: tuple[Decision, ...]
+    shared: Shared | None = None
 
     @property
     def key(self) -> bytes:
         """The record's key on `sluice.decisions.v1`."""
         return f"{self.wiki}:{self.page_id}:{self.cause}".encode()
+
+    @property
+    def value(self) -> bytes:
+        """The record."""
+        return encode_decisions(self.made, self.shared)
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """One for each policy, in the order of the record."""
+        if self.shared is None:
+            return self.made
+        every = [
+            (place, number, name)
+            for number, decision in enumerate(self.made)
+            for place, name in self.shared[decision.policy]
+        ]
+        return tuple(self.made[number]._replace(policy=name) for _, number, name in sorted(every))
+
+    def counts(self) -> Iterator[tuple[Decision, int]]:
+        """What was worked out, and under how many policies."""
+        for decision in self.made:
+            yield decision, 1 if self.shared is None else len(self.shared[decision.policy])
 
 
 class Shard:
@@ -202,7 +227,7 @@ class Shard:
     def _observe(self, key: PageKey, heard: Heard, rules: Rules) -> list[Group]:
         page = self.page(key)
         if page is None:
-            page = Page(key[0], key[1], names=rules.names)
+            page = gate.new_page(*key, rules)
         edits, due_ms, page.dirty = len(page.edits), page.due_ms, False
         _, decisions = gate.observe(page, heard, rules)
         if type(heard) is Edited and len(page.edits) > edits:
@@ -214,8 +239,8 @@ class Shard:
             if self._teaches and rules.targets:
                 self.lessons += lessons(page, heard, is_new=len(page.edits) > edits)
             self._keep(key, page, due_ms)
-            self.pending += (len(page.edits) - edits) * rules.count - _settled(decisions)
-        return self._groups(key, _event_id(heard), decisions)
+            self.pending += (len(page.edits) - edits) * len(rules.names)
+        return self._groups(page, _event_id(heard), decisions)
 
     def _tick(self, tick: Tick) -> Iterator[Group]:
         rules = self.rules
@@ -232,8 +257,8 @@ class Shard:
         until_ms = max(heard_ms)
         if self._began_ms is None and self.heard >= 0:
             self._began_ms, self.beside[BEGAN_KEY] = self.heard, str(self.heard).encode()
-            rules.active_from_ms = self.heard + ACTIVITY_MS
-        for name in [name for name, lost in self._waiting.items() if lost.at_ms + gate.WAIT_MS <= until_ms]:
+            rules.count_activity_from(self.heard)
+        for name in [name for name, lost in self._waiting.items() if lost.at_ms + WAIT_MS <= until_ms]:
             del self._waiting[name]
             self.beside[name] = None
         for key in self._store.due(until_ms):
@@ -252,8 +277,7 @@ class Shard:
                 self._keep(key, page, page.due_ms)
             if page.due_ms is not None and page.due_ms > until_ms:
                 heapq.heappush(self._due, (page.due_ms, key))
-            self.pending -= _settled(decisions)
-            yield from self._groups(key, f"tick-{tick.number}", decisions)
+            yield from self._groups(page, f"tick-{tick.number}", decisions)
         for entry in stalled:
             heapq.heappush(self._due, entry)
 
@@ -357,10 +381,12 @@ class Shard:
                     self.beside[key] = None
                 yield _placed(lost.heard, edit.page_id)
 
-    def _groups(self, key: PageKey, cause: str, decisions: list[Decision]) -> list[Group]:
-        if not decisions:
+    def _groups(self, page: Page, cause: str, decisions: list[Decision]) -> list[Group]:
+        if not decisions or self.rules is None:
             return []
-        return [Group(key[0], key[1], cause, tuple(decisions))]
+        group = Group(page.wiki, page.page_id, cause, tuple(decisions), self.rules.of(page.lanes).shared)
+        self.pending -= sum(count for decision, count in group.counts() if decision.state is not State.RETRACTED)
+        return [group]
 
 
 def rebuilt(records: Iterable[tuple[bytes, bytes]], *, teaches: bool = False) -> Shard:
@@ -381,10 +407,6 @@ def _table(value: bytes) -> Learned:
     if not isinstance(control, Learned):
         raise InvalidRecord("no table of learned holds where one should be")
     return control
-
-
-def _settled(decisions: list[Decision]) -> int:
-    return sum(decision.state is not State.RETRACTED for decision in decisions)
 
 
 def _ref(heard: Heard) -> str:

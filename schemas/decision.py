@@ -6,7 +6,7 @@ two runs over the same log can be compared byte for byte; tick, offset and worke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -71,9 +71,30 @@ class Decision(NamedTuple):
         return tuple(kind for kind in self.listened if kind not in heard)
 
 
-def encode_decisions(decisions: Sequence[Decision]) -> bytes:
-    """One record: a JSON object with sorted keys."""
-    return orjson.dumps({"decisions": [_encode(d) for d in decisions]})
+# By the name of the first: (place, name) of each policy under which the same happens to an edit.
+Shared = Mapping[str, Sequence[tuple[int, str]]]
+
+
+def encode_decisions(decisions: Sequence[Decision], shared: Shared | None = None) -> bytes:
+    """One record: a JSON object with sorted keys.
+
+    shared: then each decision stands for all policies that share it, and the record has those of a policy together.
+    """
+    if shared is None:
+        return orjson.dumps({"decisions": [_encode(d) for d in decisions]})
+    bodies: list[tuple[int, int, bytes]] = []
+    for number, decision in enumerate(decisions):
+        quoted = _quoted(decision.policy)
+        head, _, tail = encode_decision(decision).partition(quoted)
+        bodies += [(place, number, head + _quoted(name) + tail) for place, name in shared[decision.policy]]
+    bodies.sort()
+    return b'{"decisions":[' + b",".join([body for _, _, body in bodies]) + b"]}"
+
+
+@lru_cache(maxsize=10_000)
+def _quoted(policy: str) -> bytes:
+    """The name and its key, as in a body: nothing in a text looks like it, since there its quotes are escaped."""
+    return b',"policy":' + orjson.dumps(policy)
 
 
 def encode_decision(decision: Decision) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -27,6 +28,8 @@ PENDING, RELEASED, WITHHELD, SUPERSEDED, RETRACTED, NONE = b"012345"
 
 # (namespace, kinds, editor class, page flags, topics): what a rule can match, beside the wiki.
 Context = tuple[int, tuple[str, ...], str, tuple[str, ...], tuple[str, ...]]
+# Which policies, by their place in `names`, share a digit.
+Lanes = tuple[tuple[int, ...], ...]
 
 
 @dataclass(slots=True, eq=False)
@@ -34,10 +37,10 @@ class Edit:
     """One edit, in one epoch.
 
     start_ms: when its hold began. sha1 is base-36 or None (hidden). user: a one-way key of its editor, or None (not
-    known). restores: the latest earlier revision with the same text, 0 if none. floor_ms: when the last thing went
-    that had kept it. partial: its parent was never seen. protects: how holds were chosen for it when it was observed,
-    in the order of their targets. step, plan: derived, see `processors.plans`. look_ms: derived, before that watermark
-    it will not fire.
+    known). states: a digit per policy; see `Page.lanes`. restores: the latest earlier revision with the same text, 0 if
+    none. floor_ms: when the last thing went that had kept it. partial: its parent was never seen. protects: how holds
+    were chosen for it when it was observed, in the order of their targets. plan: derived, see `processors.plans`.
+    look_ms: derived, before that watermark it will not fire.
     """
 
     rev_id: int
@@ -52,7 +55,6 @@ class Edit:
     restores: int = 0
     floor_ms: int = 0
     partial: bool = False
-    step: int = 0
     look_ms: int = 0
     plan: Any = None
     protects: tuple[Protect, ...] = ()
@@ -73,14 +75,15 @@ class Page:
     ring: the last revisions with their SHA-1s, oldest first. edits: every edit within the horizon, as observed.
     reverts: (when, by whom) of the last reverts by another. protected_ms: since when only some may edit it, or 0.
     The rest is derived: `open` are the edits that wait under some policy; `due_ms` is when to look again at the
-    latest; `tricky` is true where edits do not simply fire one by one.
+    latest; `tricky` is true where edits do not simply fire one by one; `lanes`, once policies are in force for the
+    page, are those that share a digit of `states`; `newest`, per lane, is a revision after which none is out.
     """
 
     wiki: str
     page_id: int
     title: str = ""
     names: tuple[str, ...] = ()
-    ring: list[tuple[int, str | None]] = field(default_factory=list)
+    ring: dict[int, str | None] = field(default_factory=dict)
     edits: list[Edit] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
     topics: tuple[str, ...] = ()
@@ -90,6 +93,8 @@ class Page:
     due_ms: int | None = None
     tricky: bool = False
     dirty: bool = False
+    lanes: Lanes = ()
+    newest: list[int] = field(default_factory=list)
 
     @property
     def key(self) -> bytes:
@@ -118,8 +123,8 @@ def encode_page(page: Page) -> bytes:
             page.page_id,
             page.title,
             page.names,
-            [rev_id if known.get(rev_id, "") == sha1 else (rev_id, sha1) for rev_id, sha1 in page.ring],
-            [_edit(e) for e in page.edits],
+            [rev_id if known.get(rev_id, "") == sha1 else (rev_id, sha1) for rev_id, sha1 in page.ring.items()],
+            [_edit(e, page.lanes) for e in page.edits],
             [(w.rev_id, encode_signal(w.signal)) for w in page.waiting],
             page.topics,
             page.reverts,
@@ -128,8 +133,9 @@ def encode_page(page: Page) -> bytes:
     )
 
 
-def _edit(e: Edit) -> Sequence[Any]:
-    head: tuple[Any, ...] = (e.rev_id, e.epoch, e.event_id, e.start_ms, e.sha1, e.user, e.context, e.states.decode())
+def _edit(e: Edit, lanes: Lanes) -> Sequence[Any]:
+    states = _digits(e.states, lanes).decode()
+    head: tuple[Any, ...] = (e.rev_id, e.epoch, e.event_id, e.start_ms, e.sha1, e.user, e.context, states)
     if e.signals or e.restores or e.floor_ms or e.partial or e.protects:
         head = (*head, [encode_signal(signal) for signal in e.signals], e.restores, e.floor_ms, int(e.partial))
     return (*head, e.protects[0].stratum.activity, *map(_protect, e.protects)) if e.protects else head
@@ -143,6 +149,26 @@ def _protect(p: Protect) -> Sequence[Any]:
 def _read_protect(doc: Sequence[Any], stratum: Stratum) -> Protect:
     target, number, cases, hold_ms = doc
     return Protect(target, stratum, None if number < 0 else stratum.wider()[number], cases, hold_ms)
+
+
+@lru_cache(maxsize=10_000)
+def _digits(states: bytes, lanes: Lanes) -> bytes:
+    """A digit for each policy, whoever shares it."""
+    count = sum(map(len, lanes))
+    if count == len(lanes):
+        return states
+    digits = bytearray(count)
+    for digit, lane in zip(states, lanes, strict=False):
+        for at in lane:
+            digits[at] = digit
+    return bytes(digits) + states[len(lanes) :]
+
+
+def spread(page: Page) -> None:
+    """Give each policy a digit of its own, as in a record."""
+    for edit in page.edits:
+        edit.states = _digits(edit.states, page.lanes)
+    page.lanes = ()
 
 
 def decode_page(payload: bytes) -> Page:
@@ -160,7 +186,7 @@ def decode_page(payload: bytes) -> Page:
             page_id=int(page_id),
             title=title,
             names=tuple(names),
-            ring=[(each, known[each]) if isinstance(each, int) else (each[0], each[1]) for each in ring],
+            ring=dict((each, known[each]) if isinstance(each, int) else each for each in ring),
             edits=made,
             waiting=[Waiting(int(rev_id), decode_signal(signal)) for rev_id, signal in waiting],
             topics=tuple(topics),

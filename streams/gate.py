@@ -15,7 +15,6 @@ from typing import Any
 from processors.shard import Group, Shard, Unreadable, rebuilt
 from processors.store import PageKey, Row
 from schemas.deadletter import DeadLetter
-from schemas.decision import encode_decisions
 from schemas.lessons import encode_lessons
 from schemas.page import POLICIES_KEY, page_key, read_key
 from schemas.reasons import Step
@@ -149,10 +148,10 @@ class Gate:
         metrics.RECORDS.labels(Step.GATE, "in").inc(len(records))
         metrics.RECORDS.labels(Step.GATE, "out").inc(len(self._made[partition]))
         for group in self._made[partition]:
-            for decision in group.decisions:
-                metrics.DECISIONS.labels(decision.state, decision.reason or "").inc()
+            for decision, count in group.counts():
+                metrics.DECISIONS.labels(decision.state, decision.reason or "").inc(count)
                 if decision.protect is not None:
-                    metrics.PROTECT_CHOICES.labels(decision.protect.whose).inc()
+                    metrics.PROTECT_CHOICES.labels(decision.protect.whose).inc(count)
         for out in outs:
             if out.topic == self._topics.deadletter:
                 metrics.DEAD_LETTERS.labels(Step.GATE, dict(out.headers)["reason"].decode()).inc()
@@ -165,7 +164,7 @@ class Gate:
         return Out(
             topic=self._topics.decisions,
             key=group.key,
-            value=encode_decisions(group.decisions),
+            value=group.value,
             partition=partition,
             headers=[
                 ("offset", str(record.offset).encode()),

@@ -41,7 +41,7 @@ from processors.scan import scan
 from processors.shard import Shard
 from processors.store import Row
 from schemas.content import Content, Text, decode_content, encode_content
-from schemas.decision import decode_decisions, encode_decision, encode_decisions
+from schemas.decision import decode_decisions, encode_decision
 from schemas.enriched import encode_enriched
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, encode_policies
@@ -345,7 +345,7 @@ def shard_over(log: Sequence[tuple[bytes, bytes]], holds: Sequence[int], write: 
     shard.apply(KIND_CONTROL, encode_policies(Policies(policies=named)))
     for kind, value in log:
         for group in shard.apply(kind, value):
-            write(encode_decisions(group.decisions))
+            write(group.value)
             write(b"\n")
     return sum(len(encode_page(page)) for page in shard.hot.values())
 
@@ -370,7 +370,7 @@ def pending(count: int = 100_000) -> None:
         edit = Edit(
             2_500_000_000 + n, 0, f"{n:08}-0000-4000-8000-000000000000", EPOCH + n, sha1, f"{n:016x}", context, b"100"
         )
-        page = Page("enwiki", n, f"Page_{n}", names, [(edit.rev_id, sha1)], [edit])
+        page = Page("enwiki", n, f"Page_{n}", names, {edit.rev_id: sha1}, [edit])
         rows["enwiki", n] = Row(encode_page(page), EPOCH + n, frozenset(), 2)
     held = sum(len(row.value) for row in rows.values())
     with tempfile.TemporaryDirectory() as folder, Disk(Path(folder) / "d.db", topic="t", now_s=1, stale_s=9) as disk:

@@ -26,7 +26,6 @@ from processors.oracle_ledger import Ledger, read_ledger
 from processors.route import event_id_of_key
 from processors.shard import Group, Shard
 from schemas.content import Content, Text, encode_content
-from schemas.decision import encode_decisions
 from schemas.enriched import encode_enriched
 from schemas.event import (
     EDIT_KINDS,
@@ -315,8 +314,7 @@ class MemoryLine:
             await self._publish(publish, partition, self._fetched(partition, [content for _, content in slow], 0))
 
     def _decisions(self, partition: int, group: Group) -> Out:
-        value = encode_decisions(group.decisions)
-        return Out(topic=self.topics.decisions, key=group.key, value=value, partition=partition)
+        return Out(topic=self.topics.decisions, key=group.key, value=group.value, partition=partition)
 
     async def _publish(self, publish: Publish, partition: int, records: list[Kept]) -> None:
         for record in records:

@@ -196,7 +196,7 @@ def test_the_proof_leads_to_the_hold_and_a_hold_that_does_not_follow_is_no_proof
     assert derive(decision, line.rules) == told
     assert decision.protect is not None
     assert derive(replace(decision, protect=decision.protect._replace(hold_ms=99_000)), line.rules) is None
-    assert derive(replace(decision, protect=None), line.rules) is None
+    assert derive(decision._replace(protect=None), line.rules) is None
     assert derive(replace(decision, protect=decision.protect._replace(target=0.9)), line.rules) is None
 
 

@@ -115,8 +115,8 @@ def own_undoing_counts_for_nothing(patch: pytest.MonkeyPatch) -> None:
 
     def apply(self: Shard, kind: bytes | None, value: bytes) -> Any:
         groups = real(self, kind, value)
-        kept = [replace(g, decisions=tuple(d for d in g.decisions if d.state is not State.SUPERSEDED)) for g in groups]
-        return [group for group in kept if group.decisions]
+        kept = [g._replace(made=tuple(d for d in g.made if d.state is not State.SUPERSEDED)) for g in groups]
+        return [group for group in kept if group.made]
 
     patch.setattr(Shard, "apply", apply)
 
@@ -125,7 +125,7 @@ def the_newest_goes_first(patch: pytest.MonkeyPatch) -> None:
     real = Shard.apply
 
     def apply(self: Shard, kind: bytes | None, value: bytes) -> Any:
-        return [replace(group, decisions=group.decisions[::-1]) for group in real(self, kind, value)]
+        return [group._replace(made=group.made[::-1]) for group in real(self, kind, value)]
 
     patch.setattr(Shard, "apply", apply)
 

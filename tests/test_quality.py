@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -34,7 +33,7 @@ MINUTE_MS = 60_000
 def made(state: State, reason: Bar | None = None, *, start: int = 0, fire: int = 6, at: int = 6, **more) -> Decision:
     """Times in minutes."""
     times = {"start_ms": start * MINUTE_MS, "fire_ms": fire * MINUTE_MS, "decided_for_ms": at * MINUTE_MS}
-    return replace(decision(1, state, reason=reason), **times, **more)
+    return decision(1, state, reason=reason)._replace(**times, **more)
 
 
 def measured(*found: Decision) -> Measures:
@@ -180,7 +179,7 @@ async def test_rows_are_written_with_what_is_published_and_the_next_owner_goes_o
     await produce(settings, [enriched(settings, 1), decisions(settings, decision(1, State.RELEASED))])
     await run_until(settings, at_least(settings, topics.quality, 1))
     retracted = decision(1, State.RETRACTED, reason=Bar.REVERTED)
-    await produce(settings, [decisions(settings, replace(retracted, decided_for_ms=5001))])
+    await produce(settings, [decisions(settings, retracted._replace(decided_for_ms=5001))])
     await run_until(settings, at_least(settings, topics.quality, 2))
     (row,) = (await quality.read_rows(settings)).rows
     assert (row.released, row.retracted, row.exposed_ms) == (1, {"reverted": 1}, 5000)

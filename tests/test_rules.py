@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from test_gate import EPOCH, Line, sha
 
-from processors import gate
+from processors import arrive, gate
 from processors.shard import Unreadable, rebuilt
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.log import KIND_CONTROL, KIND_TICK, Gap, Policies, Tick, encode_gap, encode_policies, encode_tick
@@ -343,7 +343,7 @@ def test_a_page_with_a_million_revisions_is_one_with_sixteen():
         line.edit(1_000_000 + n, at=n * 60)
         line.tick(n * 60)
     page = line.shard.hot["enwiki", 7]
-    assert len(page.ring) == gate.RING
+    assert len(page.ring) == arrive.RING
     assert len(page.edits) < 30
 
 

@@ -1,0 +1,191 @@
+"""What a new revision does to its page: it joins the others, undoes some of them, and begins to wait. Pure."""
+
+from __future__ import annotations
+
+from processors.due import close, edit_due, sooner
+from processors.hear import Edited
+from processors.lineage import find, reviewed_head
+from processors.plans import Rules
+from processors.release import release
+from processors.strata import chosen
+from processors.tell import has, tell
+from schemas.decision import Decision, Signal
+from schemas.page import PENDING, Context, Edit, Page
+from schemas.reasons import SignalKind
+
+# Radius of an identity revert: at most 15 revisions lie between the restored one and the restoring one.
+RING = 16
+# So many editors within an hour are breaking news.
+BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
+
+
+def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -> None:
+    """Take in a revision that the page does not know, or one that is there again after it was deleted."""
+    known = _known(page, event)
+    if known is not None and (
+        not event.undelete or any(e.event_id == event.event_id for e in page.edits if e.rev_id == event.rev_id)
+    ):
+        return
+    page.dirty = True
+    page.title = event.title
+    partial = _seed(page, event)
+    restores, undone = _identity(page.ring, event)
+    if (undone or event.undone is not None) and not event.undelete:
+        _apply_reverts(page, event, undone, rules, decisions)
+    edit = _new_edit(page, event, known, restores, rules)
+    edit.partial = partial
+    page.edits.append(edit)
+    page.open.append(edit)
+    if event.rev_id not in page.ring:
+        _remember(page.ring, event.rev_id, event.sha1)
+    if edit.plan.special or rules.gaps:
+        page.tricky = True
+    if rules.neighbours:
+        _note_neighbours(page, edit, rules, decisions)
+    if event.hidden:
+        hide = Signal(kind=SignalKind.HIDE, event_id=event.event_id, at_ms=event.at_ms)
+        tell(page, edit, hide, rules, decisions)
+    if page.waiting:
+        for waiting in [w for w in page.waiting if w.rev_id == event.rev_id]:
+            page.waiting.remove(waiting)
+            tell(page, find(page, event.rev_id), waiting.signal, rules, decisions)
+    if rules.blocks and restores and not event.undelete:
+        _release_what_is_out_already(page, edit, rules, decisions)
+    for lane in edit.plan.instant:
+        if edit.states[lane] == PENDING:
+            release(page, edit, lane, edit.start_ms, rules, decisions)
+    close(page, edit, rules)
+    if PENDING in edit.states:
+        sooner(page, edit_due(page, edit, rules))
+    sooner(page, edit.start_ms + rules.keep_ms)
+
+
+def _known(page: Page, event: Edited) -> Edit | None:
+    """The newest epoch of the revision, if the page has it."""
+    if not page.edits or (
+        event.rev_id > page.edits[-1].rev_id and (not page.ring or event.rev_id > next(reversed(page.ring)))
+    ):
+        return None
+    return find(page, event.rev_id)
+
+
+def _seed(page: Page, event: Edited) -> bool:
+    """Put the revision before this one into the ring if it is not there. True if nothing tells what it was."""
+    ring, prior = page.ring, event.prior
+    if prior is not None:
+        if prior[0] not in ring and (not ring or prior[0] > next(reversed(ring))):
+            _remember(ring, *prior)
+        return False
+    return bool(event.parent_id) and event.parent_id not in ring
+
+
+def _remember(ring: dict[int, str | None], rev_id: int, sha1: str | None) -> None:
+    ring[rev_id] = sha1
+    if len(ring) > RING:
+        del ring[next(iter(ring))]
+
+
+def _identity(ring: dict[int, str | None], event: Edited) -> tuple[int, list[int]]:
+    """The latest earlier revision with this one's text (0 = none), and those between, which have another."""
+    if event.sha1 is None or event.sha1 not in ring.values():
+        return 0, []
+    between: list[int] = []
+    for rev_id, sha1 in reversed(ring.items()):
+        if rev_id == event.rev_id:
+            continue
+        if sha1 == event.sha1:
+            return rev_id, between
+        between.append(rev_id)
+    return 0, []
+
+
+def _apply_reverts(page: Page, event: Edited, same: list[int], rules: Rules, decisions: list[Decision]) -> None:
+    """Bar what this edit undid: by what it declares, else by the text it restores."""
+    undone = dict.fromkeys(same, SignalKind.IDENTITY_REVERT)
+    if event.undone is not None:
+        oldest, newest = event.undone
+        undone |= {e.rev_id: SignalKind.DECLARED_REVERT for e in page.edits if oldest <= e.rev_id <= newest}
+    by_another = False
+    for rev_id, kind in sorted(undone.items()):
+        edit = find(page, rev_id)
+        if edit is None or rev_id == event.rev_id:
+            continue
+        by_self = event.user is not None and edit.user == event.user
+        by_another = by_another or not by_self
+        signal = Signal(kind=kind, event_id=event.event_id, at_ms=event.rev_ms, by_rev_id=event.rev_id, by_self=by_self)
+        tell(page, edit, signal, rules, decisions)
+    if by_another and rules.war_ms and event.user is not None:
+        page.reverts.append((event.start_ms, event.user))
+        del page.reverts[:-RING]
+
+
+def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rules: Rules) -> Edit:
+    flags: tuple[str, ...] = ()
+    if rules.titles or rules.breaking:
+        flags = _flags(page, event.start_ms, event.user, rules)
+    context: Context = (event.namespace, event.kinds, event.editor_class, flags, page.topics)
+    protects = chosen(page, event.editor_class, event.start_ms, rules) if rules.targets else ()
+    plan = rules.plan(page.wiki, context, protects)
+    return Edit(
+        event.rev_id,
+        int(event.undelete) if known is None else known.epoch + 1,
+        event.event_id,
+        event.start_ms,
+        event.sha1,
+        event.user,
+        plan.context,
+        rules.zero if len(page.names) == len(rules.names) else rules.zero + b"5" * (len(page.names) - len(rules.names)),
+        (),
+        0 if event.undelete else restores,
+        0,
+        False,
+        0,
+        plan,
+        protects,
+    )
+
+
+def _flags(page: Page, at_ms: int, user: str | None, rules: Rules) -> tuple[str, ...]:
+    flags: tuple[str, ...] = ("protected",) if page.protected_ms and page.protected_ms <= at_ms else ()
+    if rules.breaking:
+        editors = {e.user for e in page.edits if at_ms - BREAKING_MS < e.start_ms <= at_ms and e.user} | {user}
+        flags += ("breaking",) if len(editors) >= BREAKING_EDITORS else ()
+    return flags
+
+
+def _note_neighbours(page: Page, edit: Edit, rules: Rules, decisions: list[Decision]) -> None:
+    """Tell the others that wait that somebody edited after them, and all of them that the page is at war."""
+    for other in page.open:
+        by_another = other is not edit and edit.user is not None and edit.user != other.user
+        if by_another and other.plan.wants_others and not has(other, SignalKind.OTHER_EDITOR):
+            signal = Signal(
+                kind=SignalKind.OTHER_EDITOR, event_id=edit.event_id, at_ms=edit.start_ms, by_rev_id=edit.rev_id
+            )
+            tell(page, other, signal, rules, decisions)
+    if _at_war(page, edit.start_ms, rules):
+        for other in page.open:
+            if other.plan.wars and not has(other, SignalKind.EDIT_WAR):
+                signal = Signal(kind=SignalKind.EDIT_WAR, event_id=edit.event_id, at_ms=edit.start_ms)
+                tell(page, other, signal, rules, decisions)
+
+
+def _at_war(page: Page, at_ms: int, rules: Rules) -> bool:
+    for number, span_ms in rules.wars:
+        recent = [user for when, user in page.reverts if at_ms - span_ms < when <= at_ms]
+        if len(recent) >= number and len(set(recent)) > 1:
+            return True
+    return False
+
+
+def _release_what_is_out_already(page: Page, edit: Edit, rules: Rules, decisions: list[Decision]) -> None:
+    """An edit whose text is that of the newest one that is out changes nothing for a reader: it goes out at once."""
+    if edit.epoch or "create" in edit.context[1]:
+        return
+    for lane, rule in enumerate(edit.plan.rules):
+        if rule.restore and edit.states[lane] == PENDING and edit.plan.holds_ms[lane]:
+            head = reviewed_head(page, lane, edit)
+            if head is not None and head.sha1 == edit.sha1:
+                same = Signal(
+                    kind=SignalKind.RESTORES, event_id=head.event_id, at_ms=edit.start_ms, by_rev_id=head.rev_id
+                )
+                release(page, edit, lane, edit.start_ms, rules, decisions, extra=(same,))

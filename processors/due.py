@@ -1,0 +1,129 @@
+"""When to look at a page again, and what may fire there by then. Pure.
+
+Edits that fire a fixed time after they were made are looked up in their plan. All others are asked for their outcome,
+which costs more, so each remembers a watermark before which the answer will not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from processors.fire import outcome
+from processors.plans import Rules
+from schemas.page import PENDING, RETRACTED, WITHHELD, Edit, Page
+
+# Signals often come before the page_change of their revision.
+WAIT_MS = 600_000
+
+# (fire time, revision, epoch, lane, edit): sorted by all but the last.
+Due = tuple[int, int, int, int, Edit]
+
+
+def attach(wiki: str, edit: Edit, rules: Rules) -> None:
+    """Give an edit the plan of its kind."""
+    edit.plan = rules.plan(wiki, edit.context, edit.protects)
+    edit.context = edit.plan.context  # the one that all edits of this kind share
+
+
+def is_tricky(page: Page, rules: Rules) -> bool:
+    """Whether edits of this page may have to wait for something else than their hold."""
+    return (
+        bool(rules.gaps)
+        or any(edit.plan.special or edit.floor_ms for edit in page.open)
+        or (rules.blocks and any(WITHHELD in edit.states or RETRACTED in edit.states for edit in page.edits))
+    )
+
+
+def due_by(page: Page, heard_ms: Sequence[int], rules: Rules) -> list[Due]:
+    """What the edits of a page may do by now, in the order in which they do it."""
+    found: list[Due] = []
+    if page.tricky:
+        for edit in page.open:
+            _ask(page, edit, heard_ms, rules, found)
+    else:
+        until_ms = heard_ms[0]
+        for edit in page.open:
+            start_ms = edit.start_ms
+            for delay_ms, lanes in edit.plan.ahead(edit.states):
+                if start_ms + delay_ms > until_ms:
+                    break
+                found += [(start_ms + delay_ms, edit.rev_id, edit.epoch, lane, edit) for lane in lanes]
+    if len(found) > 1:
+        found.sort(key=lambda entry: entry[:4])
+    return found
+
+
+def _ask(page: Page, edit: Edit, heard_ms: Sequence[int], rules: Rules, found: list[Due]) -> None:
+    if edit.look_ms > max(heard_ms):
+        return
+    watermarks = edit.plan.watermarks
+    for lane in range(rules.count):
+        until_ms = heard_ms[watermarks[lane]]
+        if edit.states[lane] == PENDING and soonest(edit, lane, rules) <= until_ms:
+            fire_ms = outcome(page, edit, lane, rules, until_ms).fire_ms
+            if fire_ms <= until_ms:
+                found.append((fire_ms, edit.rev_id, edit.epoch, lane, edit))
+
+
+def soonest(edit: Edit, lane: int, rules: Rules) -> int:
+    """Everything that an edit may have to wait for comes on top of its hold."""
+    hold_ms: int = edit.plan.holds_ms[lane]
+    return edit.start_ms + hold_ms + rules.grace_ms
+
+
+def next_due(page: Page, rules: Rules, heard_ms: int = -1) -> int | None:
+    """A watermark before which `advance` will not change this page; None = never.
+
+    heard_ms: how far `advance` has come; what should have fired by then is looked at more closely.
+    """
+    soonest_ms = page.edits[0].start_ms + rules.keep_ms if page.edits else None
+    for waiting in page.waiting:
+        until_ms = waiting.signal.at_ms + WAIT_MS
+        if soonest_ms is None or until_ms < soonest_ms:
+            soonest_ms = until_ms
+    for edit in page.open:
+        due_ms = edit_due(page, edit, rules, heard_ms)
+        if due_ms is not None and (soonest_ms is None or due_ms < soonest_ms):
+            soonest_ms = due_ms
+    return soonest_ms
+
+
+def edit_due(page: Page, edit: Edit, rules: Rules, heard_ms: int = -1) -> int | None:
+    """As `next_due`, of one edit."""
+    if not page.tricky:
+        ahead = edit.plan.ahead(edit.states)
+        return edit.start_ms + ahead[0][0] if ahead else None
+    if edit.look_ms > heard_ms >= 0:
+        return edit.look_ms
+    found: int | None = None
+    for lane in range(rules.count):
+        if edit.states[lane] == PENDING:
+            at_ms = soonest(edit, lane, rules)
+            if at_ms <= heard_ms:
+                at_ms = outcome(page, edit, lane, rules, heard_ms).fire_ms
+            if found is None or at_ms < found:
+                found = at_ms
+    edit.look_ms = (found or 0) if heard_ms >= 0 else 0
+    return found
+
+
+def sooner(page: Page, due_ms: int | None) -> None:
+    """Look at a page at `due_ms` at the latest."""
+    if due_ms is not None and (page.due_ms is None or due_ms < page.due_ms):
+        page.due_ms = due_ms
+
+
+def look_again(page: Page, edit: Edit, rules: Rules) -> None:
+    """Something came that may let an edit go sooner than was thought."""
+    edit.look_ms = 0
+    sooner(page, edit_due(page, edit, rules))
+
+
+def close(page: Page, edit: Edit, rules: Rules) -> None:
+    """Take an edit from those that wait once it waits under no policy."""
+    if not page.open or PENDING in edit.states[: rules.count]:
+        return
+    if page.open[-1] is edit:
+        page.open.pop()
+    else:
+        page.open = [other for other in page.open if other is not edit]

@@ -1,0 +1,163 @@
+"""What a signal does to the edits that it is about. Pure."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from processors.due import WAIT_MS, attach, close, edit_due, is_tricky, look_again, next_due, sooner, soonest
+from processors.fire import fire_time, outcome
+from processors.hear import Flagged, Told
+from processors.lineage import LAST_EDITS, REASONS, REVERTS, TEXT_BARS, find
+from processors.plans import Rules
+from processors.release import decide, note, take_back, turn
+from processors.strata import chosen
+from schemas.decision import Decision, Signal
+from schemas.page import PENDING, RELEASED, SUPERSEDED, WITHHELD, Edit, Page, Waiting
+from schemas.policy import Rule
+from schemas.reasons import SignalKind
+
+# An edit that was held for its risk, or its missing score, may be held no more.
+CLEARING = frozenset({SignalKind.RISK, SignalKind.PATROL, SignalKind.APPROVE})
+
+
+def told(page: Page, told: Told, rules: Rules, decisions: list[Decision]) -> None:
+    """A signal about one revision of the page, known or not, or about all of them."""
+    if not told.rev_id:
+        for edit in {edit.rev_id: edit for edit in page.edits}.values():  # the newest epoch of each
+            tell(page, edit, told.signal, rules, decisions)
+        return
+    known = find(page, told.rev_id)
+    if told.shows:
+        if known is not None and has(known, SignalKind.HIDE):
+            _show_again(page, known, told.signal, rules)
+        return
+    if known is not None:
+        tell(page, known, told.signal, rules, decisions)
+    elif not any(w.rev_id == told.rev_id and w.signal == told.signal for w in page.waiting):
+        page.dirty = True
+        page.waiting.append(Waiting(told.rev_id, told.signal))
+        sooner(page, told.signal.at_ms + WAIT_MS)
+
+
+def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules) -> None:
+    """A revision that was hidden is before readers again: another epoch, and a full hold."""
+    if any(e.event_id == signal.event_id for e in page.edits if e.rev_id == hidden.rev_id):
+        return
+    page.dirty = True
+    edit = Edit(
+        hidden.rev_id, hidden.epoch + 1, signal.event_id, signal.at_ms, hidden.sha1, hidden.user, hidden.context,
+        rules.zero + b"5" * (len(page.names) - len(rules.names)), (), 0, 0, hidden.partial,
+    )  # fmt: skip
+    if rules.targets:
+        edit.protects = chosen(page, hidden.context[2], signal.at_ms, rules)
+    attach(page.wiki, edit, rules)
+    page.edits.append(edit)
+    page.open.append(edit)
+    page.tricky = is_tricky(page, rules)
+    sooner(page, edit_due(page, edit, rules))
+    sooner(page, edit.start_ms + rules.keep_ms)
+
+
+def flagged(page: Page, event: Flagged, rules: Rules) -> None:
+    """Topics or protection changed: what still waits is held by the rule that matches now."""
+    if event.topics is not None and event.topics != page.topics:
+        page.topics = event.topics
+    elif event.protected is not None and bool(page.protected_ms) is not event.protected:
+        page.protected_ms = event.at_ms if event.protected else 0
+    else:
+        return
+    page.dirty = True
+    for edit in page.open:
+        namespace, kinds, editor_class, flags, _ = edit.context
+        if event.protected is not None and edit.start_ms >= event.at_ms:
+            flags = tuple(sorted({*flags, "protected"} if event.protected else {*flags} - {"protected"}))
+        edit.context = (namespace, kinds, editor_class, flags, page.topics)
+        attach(page.wiki, edit, rules)
+    page.tricky = is_tricky(page, rules)
+    page.due_ms = next_due(page, rules)
+
+
+def tell(page: Page, edit: Edit | None, signal: Signal, rules: Rules, decisions: list[Decision]) -> None:
+    """Add a signal to an edit, and draw the consequence."""
+    # A hiding that two streams report, or that ended before this epoch began, says nothing new.
+    if edit is None or (edit.epoch and signal.at_ms < edit.start_ms):
+        return
+    if any(s.event_id == signal.event_id and s.kind is signal.kind for s in edit.signals):
+        return
+    if signal.kind is SignalKind.REVERTED_TAG and _only_reverted_by_self(edit):
+        signal = Signal(kind=signal.kind, event_id=signal.event_id, at_ms=signal.at_ms, by_self=True)
+    page.dirty = True
+    bars = signal.kind in REASONS
+    tainted = _tainted(page, signal.at_ms, rules) if page.tricky and _clears(page, edit, signal) else []
+    for lane in range(rules.count) if bars else ():
+        if _concerns(edit.plan.rules[lane], signal):
+            _bar(page, edit, signal, lane, rules, decisions)
+    note(edit, signal)
+    close(page, edit, rules)
+    if rules.blocks and bars:
+        page.tricky = True
+    for other, lane in tainted:
+        if other.states[lane] == PENDING and outcome(page, other, lane, rules).root is None:
+            other.floor_ms = max(other.floor_ms, signal.at_ms)
+            look_again(page, other, rules)
+    if not bars and page.tricky:
+        look_again(page, edit, rules)
+
+
+def _clears(page: Page, edit: Edit, signal: Signal) -> bool:
+    """Whether a signal may clear what stands on an edit: by telling which later one undid it, or that one's undoing."""
+    if signal.kind not in REASONS:
+        return signal.kind in CLEARING
+    return any(s.kind in TEXT_BARS for s in edit.signals) or _undid(page, edit)
+
+
+def _undid(page: Page, edit: Edit) -> bool:
+    """Whether this edit is why others are barred."""
+    near = islice(reversed(page.edits), LAST_EDITS)
+    return any(signal.by_rev_id == edit.rev_id for other in near for signal in other.signals)
+
+
+def _concerns(rule: Rule, signal: Signal) -> bool:
+    return signal.kind is not SignalKind.BLOCK or not rule.plain
+
+
+def _tainted(page: Page, at_ms: int, rules: Rules) -> list[tuple[Edit, int]]:
+    """What would have fired by now if what it stands on were not barred."""
+    found = []
+    for edit in page.open:
+        for lane, rule in enumerate(edit.plan.rules):
+            waits = edit.states[lane] == PENDING and not rule.plain
+            if waits and soonest(edit, lane, rules) <= at_ms:
+                verdict = outcome(page, edit, lane, rules, at_ms)
+                if verdict.root and verdict.nominal_ms <= at_ms:
+                    found.append((edit, lane))
+    return found
+
+
+def _bar(page: Page, edit: Edit, signal: Signal, lane: int, rules: Rules, decisions: list[Decision]) -> None:
+    state = edit.states[lane]
+    hold_ms = edit.plan.holds_ms[lane]
+    if state == PENDING:
+        verdict = outcome(page, edit, lane, rules)
+        if signal.at_ms < verdict.fire_ms or lane in edit.plan.instant:
+            turn(edit, lane, SUPERSEDED if signal.by_self else WITHHELD)
+            note(edit, signal)
+            decide(
+                page, edit, lane, rules, decisions, fire_ms=verdict.fire_ms, decided_for_ms=signal.at_ms,
+                signal=signal, extra=verdict.signals,
+            )  # fmt: skip
+        # What is due before the signal happened goes out first, at the tick that lets it; then it is taken back.
+        return
+    if state == RELEASED:
+        fire_ms = fire_time(page, edit, lane, rules) if hold_ms else edit.start_ms
+        take_back(page, edit, lane, signal, fire_ms, rules, decisions)
+
+
+def _only_reverted_by_self(edit: Edit) -> bool:
+    reverts = [s for s in edit.signals if s.kind in REVERTS]
+    return bool(reverts) and all(signal.by_self for signal in reverts)
+
+
+def has(edit: Edit, kind: SignalKind) -> bool:
+    """Whether an edit was told a signal of a kind."""
+    return any(signal.kind is kind for signal in edit.signals)
