@@ -37,6 +37,8 @@ WAIT_MS = 600_000
 MOST_EDITS = 4096
 # An edit that was held for its risk, or its missing score, may be held no more.
 CLEARING = frozenset({SignalKind.RISK, SignalKind.PATROL, SignalKind.APPROVE})
+# What counts where the rule is plain.
+PLAIN = frozenset({*REASONS, SignalKind.COVERAGE_GAP}) - {SignalKind.BLOCK}
 # So many editors within an hour are breaking news.
 BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
 
@@ -142,10 +144,8 @@ def _pass_steps(edit: Edit) -> None:
 
 def _is_tricky(page: Page, rules: Rules) -> bool:
     """Whether edits of this page may have to wait for something else than their hold."""
-    return (
-        bool(rules.gaps)
-        or any(edit.plan.special or edit.floor_ms for edit in page.open)
-        or (rules.blocks and any(WITHHELD in edit.states or RETRACTED in edit.states for edit in page.edits))
+    return any(edit.plan.special or edit.floor_ms or edit.start_ms < rules.gap_end_ms for edit in page.open) or (
+        rules.blocks and any(WITHHELD in edit.states or RETRACTED in edit.states for edit in page.edits)
     )
 
 
@@ -233,7 +233,7 @@ def _edited(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) 
     if not any(rev_id == event.rev_id for rev_id, _ in page.ring):
         page.ring.append((event.rev_id, event.sha1))
         del page.ring[:-RING]
-    if edit.plan.special or rules.gaps:
+    if edit.plan.special or edit.start_ms < rules.gap_end_ms:
         page.tricky = True
     if rules.neighbours:
         _note_neighbours(page, edit, rules, decisions)
@@ -642,7 +642,7 @@ def _decide(
     elif signal is not None:
         reason = REASONS[signal.kind]
     if plan.rules[policy].plain and signals:
-        signals = tuple(s for s in signals if s.kind in REASONS and s.kind is not SignalKind.BLOCK)
+        signals = tuple(s for s in signals if s.kind in PLAIN)
     decisions.append(
         Decision(
             policy=rules.names[policy],

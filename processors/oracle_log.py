@@ -12,7 +12,7 @@ import orjson
 from processors.oracle_facts import Check, Disagreement, Finding, Line, PageKey, Record
 from processors.oracle_ledger import Ledger, Offered
 from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, Canary, RecentChange
-from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, InvalidRecord, Policies, Tick, decode_policies, decode_tick
+from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, InvalidRecord, Policies, Tick, decode_control, decode_tick
 
 # What every hold > 0 must have heard before it lets an edit out.
 NEEDED = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE)
@@ -51,7 +51,9 @@ class Partition:
                     heard = max(heard, min(tick.heard_ms.get(stream, -1) for stream in NEEDED))
                     self.ticks.append(Placed(record, tick, heard))
                 elif kind == KIND_CONTROL:
-                    self.rules.append((record.offset, decode_policies(record.value or b"")))
+                    control = decode_control(record.value or b"")
+                    if isinstance(control, Policies):
+                        self.rules.append((record.offset, control))
             except InvalidRecord:
                 self.unread.append(record)
             if kind == KIND_EVENT:

@@ -74,12 +74,13 @@ class Rules:
     """Policies in force, with the plans made so far.
 
     watermarks: the distinct sets of streams that rules require; the first is that of every plain hold. gaps: the spans
-    of event time that nobody heard.
+    of event time that nobody heard; gap_end_ms: what began after that lies in none of them.
     """
 
     def __init__(self, policies: Policies, gaps: Sequence[Gap] = ()) -> None:
         self.source = policies
         self.gaps = tuple(gaps)
+        self.gap_end_ms = max((gap.to_ms for gap in gaps), default=-1)
         self.names = tuple(policy.name for policy in policies.policies)
         self.policies = tuple(policy.in_force(policies.horizon_seconds) for policy in policies.policies)
         self.grace_ms = policies.grace_ms

@@ -250,8 +250,9 @@ class Shard:
 
     def _take(self, control: Control) -> None:
         if isinstance(control, Gap):
-            self._gaps = (*(gap for gap in self._gaps if gap.to_ms > self.heard - _GAP_KEPT_MS), control)
-            self.beside[GAP_PREFIX + str(control.from_ms).encode()] = encode_gap(control)
+            gone = [gap for gap in self._gaps if gap.to_ms <= self.heard - _GAP_KEPT_MS]
+            self.beside |= {_gap_key(gap): None for gap in gone} | {_gap_key(control): encode_gap(control)}
+            self._gaps = (*(gap for gap in self._gaps if gap not in gone and gap != control), control)
             policies = None if self.rules is None else self.rules.source
         else:
             policies = control
@@ -336,6 +337,10 @@ def rebuilt(records: Iterable[tuple[bytes, bytes]]) -> Shard:
     shard = Shard(store=store)
     shard.restore(beside)
     return shard
+
+
+def _gap_key(gap: Gap) -> bytes:
+    return GAP_PREFIX + f"{gap.from_ms}-{gap.to_ms}:{gap.stream}".encode()
 
 
 def _settled(decisions: list[Decision]) -> int:

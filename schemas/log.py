@@ -145,17 +145,22 @@ def decode_policies(payload: bytes) -> Policies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """A span of event time that nobody heard: the source no longer had it when we wanted to read it."""
+    """A span of event time that nobody heard: the source no longer had it when we wanted to read it.
+
+    stream: what was lost; "" = every stream.
+    """
 
     from_ms: int
     to_ms: int
+    stream: str = ""
 
 
 Control = Policies | Gap
 
 
 def encode_gap(gap: Gap) -> bytes:
-    return orjson.dumps({"from_ms": gap.from_ms, "kind": "gap", "to_ms": gap.to_ms}, option=orjson.OPT_SORT_KEYS)
+    doc = {"from_ms": gap.from_ms, "kind": "gap", "stream": gap.stream, "to_ms": gap.to_ms}
+    return orjson.dumps(doc, option=orjson.OPT_SORT_KEYS)
 
 
 def decode_control(payload: bytes) -> Control:
@@ -164,7 +169,7 @@ def decode_control(payload: bytes) -> Control:
     if doc.get("kind") != "gap":
         return decode_policies(payload)
     try:
-        return Gap(from_ms=int(doc["from_ms"]), to_ms=int(doc["to_ms"]))
+        return Gap(from_ms=int(doc["from_ms"]), to_ms=int(doc["to_ms"]), stream=str(doc.get("stream", "")))
     except (KeyError, TypeError, ValueError) as exc:
         raise InvalidRecord(f"no gap: {exc!r}") from exc
 

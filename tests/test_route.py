@@ -243,6 +243,37 @@ def test_on_another_cluster_all_topics_are_resumed_by_time_and_nothing_is_held_a
     assert (EDITS, 900_001, AT_MS) in [(p.topic, p.next_offset, p.at_ms) for p in cursor.positions]
 
 
+@pytest.mark.parametrize(
+    ("first_ms", "opened_ms", "lost"),
+    [
+        (-59_000, 10**9, None),  # what was read before comes again, from a minute back
+        (0, 10**9, None),
+        (1, 10**9, (0, 1)),
+        (400_000, 10**9, (0, 400_000)),
+        (400_000, 300_000, (0, 300_000)),  # what came after the connection began is not lost
+        (400_000, -5, None),
+    ],
+)
+def test_a_server_that_goes_on_behind_our_last_message_after_a_rewind_has_lost_what_lay_between(
+    first_ms: int, opened_ms: int, lost: tuple[int, int] | None
+) -> None:
+    cursor = Cursor()
+    cursor.move(meta(5), AT_MS)
+    first = meta(900, AT_MS + first_ms)
+    assert cursor.lost(first, AT_MS + opened_ms) is None  # offsets hold: holes are normal
+    cursor.forget_offsets()
+    found = Cursor(cursor.positions).lost(first, AT_MS + opened_ms)
+    assert found == (None if lost is None else (AT_MS + lost[0], AT_MS + lost[1]))
+    cursor.move(first, AT_MS + 10**9)
+    assert cursor.lost(meta(901, AT_MS + 10**6), AT_MS + 10**9) is None
+
+
+def test_a_topic_that_never_spoke_has_nothing_to_lose() -> None:
+    cursor = Cursor(Cursor().unknown([(EDITS, 0)], AT_MS))
+    cursor.forget_offsets()
+    assert cursor.lost(meta(7, AT_MS + 10**6), AT_MS + 10**9) is None
+
+
 @pytest.mark.parametrize("sse_id", ["", "7", "{", '["a"]', '[{"topic":1}]', '[{"topic":"eqiad.x","partition":0}]'])
 def test_an_sse_id_of_another_form_names_no_topic(sse_id: str) -> None:
     assert topics_of_id(sse_id) == []

@@ -8,6 +8,7 @@ import pytest
 from test_gate import EPOCH, Line, sha
 
 from processors import gate
+from processors.prove import derive
 from processors.shard import Unreadable, rebuilt
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.log import KIND_CONTROL, KIND_TICK, Gap, Policies, Tick, encode_gap, encode_policies, encode_tick
@@ -281,6 +282,55 @@ def test_what_fell_into_a_span_that_nobody_heard_is_withheld():
     line.shard = rebuilt(line.state().items())
     assert line.heard(300) == [(1, "withheld"), (2, "released")]
     assert line.decisions[-2].reason is Bar.COVERAGE_GAP
+
+
+def test_a_window_in_the_short_form_withholds_what_fell_into_such_a_span_too_and_its_proof_says_so():
+    line = Line(("live", 0), ("fast", 300))
+    line.edit(1, at=0)
+    line.edit(2, at=50)
+    line.edit(3, at=500, page=9)
+    line.edit(4, at=60, page=10)
+    gap = Gap(from_ms=EPOCH + 100_000, to_ms=EPOCH + 450_000, stream=TAGS_CHANGE)
+    for _ in range(2):
+        line._apply(KIND_CONTROL, encode_gap(gap))
+    line.edit(5, at=70, page=10, sha1=sha("clean"), user="Bo")
+    assert (2, "fast", "withheld") in line.visibility(2, 200)
+    assert line.tick(2000) == [(1, "fast", "withheld"), (4, "fast", "withheld"), (5, "fast", "withheld"),
+                               (3, "fast", "released")]  # fmt: skip
+    mine = [d for d in line.decisions if d.reason is Bar.COVERAGE_GAP]
+    assert [(d.rev_id, d.decided_for_ms, [s.kind for s in d.signals]) for d in mine] == [
+        (rev, EPOCH + (at + 360) * 1000, ["coverage_gap"]) for rev, at in ((1, 0), (4, 60), (5, 70))
+    ]
+    assert all(derive(d, line.shard.rules.source) == (d.state, d.reason, d.decided_for_ms) for d in mine)
+
+
+@pytest.mark.parametrize(
+    ("stream", "rule", "ends"),
+    [
+        (PAGE_CHANGE, "hold = 50", "withheld"),
+        (RECENT_CHANGE, "hold = 50", "released"),
+        (RECENT_CHANGE, 'hold = 50\nrequire = "patrolled"\nwait = 60\nelse = "release"', "withheld"),
+        (PAGE_CHANGE, 'hold = 50\nstall = "open"', "released"),
+        (RISK, "hold = 50", "released"),
+    ],
+)
+def test_a_span_lost_on_one_stream_concerns_the_rules_that_need_it(stream, rule, ends):
+    line = Ruled(rule, wiki="frwiki")
+    line.edit(1, at=0)
+    line._apply(KIND_CONTROL, encode_gap(Gap(from_ms=EPOCH + 20_000, to_ms=EPOCH + 30_000, stream=stream)))
+    assert line.heard(300) == [(1, ends)]
+
+
+def test_two_spans_that_begin_together_are_both_remembered_and_old_ones_are_forgotten():
+    line = Ruled("hold = 50")
+    for to_ms in (90_000, 10_000):
+        line._apply(KIND_CONTROL, encode_gap(Gap(from_ms=EPOCH + 5000, to_ms=EPOCH + to_ms)))
+    line.shard = rebuilt(line.state().items())
+    line.edit(1, at=60)
+    assert line.heard(300) == [(1, "withheld")]
+    line.heard(130 * 86_400)
+    line._apply(KIND_CONTROL, encode_gap(Gap(from_ms=EPOCH, to_ms=EPOCH + 1)))
+    assert len([key for key in line.state() if key.startswith(b"~gap:")]) == 1
 
 
 @pytest.mark.parametrize(("stall", "made"), [("closed", []), ("open", [(1, "released")])])
