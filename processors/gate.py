@@ -31,6 +31,9 @@ from schemas.reasons import SignalKind, State
 
 # Radius of an identity revert: at most 15 revisions lie between the restored one and the restoring one.
 RING = 16
+# In the place of a revision's id, with the event's in the place of its text: see `_merged`.
+MERGED = 0
+TAKEN_AWAY = frozenset({SignalKind.PAGE_DELETE, SignalKind.HIDE})
 # Signals often come before the page_change of their revision.
 WAIT_MS = 600_000
 # Beyond so many, a page's oldest settled edits are forgotten before the horizon.
@@ -220,6 +223,10 @@ def _edited(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) 
         not event.undelete or any(e.event_id == event.event_id for e in page.edits if e.rev_id == event.rev_id)
     ):
         return
+    if known is not None and not any(s.kind in TAKEN_AWAY for s in known.signals):
+        # It was before readers all the time: other revisions came back to its page, or came from another one.
+        _merged(page, event.event_id)
+        return
     page.dirty = True
     page.title = event.title
     partial = _seed(page, event)
@@ -256,13 +263,18 @@ def _edited(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) 
 
 
 def _seed(page: Page, event: Edited) -> bool:
-    """Put the revision before this one into the ring if it is not there. True if nothing tells what it was."""
+    """Put the revision before this one into the ring if it is not there. True if nothing tells what it was, or if the
+    history was merged.
+    """
+    merged = any(rev_id == MERGED for rev_id, _ in page.ring)
     if event.prior is not None and not any(rev_id == event.prior[0] for rev_id, _ in page.ring):
         if not page.ring or event.prior[0] > page.ring[-1][0]:
             page.ring.append(event.prior)
             del page.ring[:-RING]
-        return False
-    return event.prior is None and bool(event.parent_id) and all(rev_id != event.parent_id for rev_id, _ in page.ring)
+        return merged
+    return merged or (
+        event.prior is None and bool(event.parent_id) and all(rev_id != event.parent_id for rev_id, _ in page.ring)
+    )
 
 
 def _identity(ring: Sequence[tuple[int, str | None]], event: Edited) -> tuple[int, list[int]]:
@@ -410,6 +422,9 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules) -> None:
 
 def _flagged(page: Page, event: Flagged, rules: Rules) -> None:
     """Topics or protection changed: what still waits is held by the rule that matches now."""
+    if event.merged_into is not None:
+        _merged(page, event.event_id)
+        return
     if event.topics is not None and event.topics != page.topics:
         page.topics = event.topics
     elif event.protected is not None and bool(page.protected_ms) is not event.protected:
@@ -425,6 +440,18 @@ def _flagged(page: Page, event: Flagged, rules: Rules) -> None:
         _attach(page.wiki, edit, rules)
     page.tricky = _is_tricky(page, rules)
     page.due_ms = _next_due(page, rules)
+
+
+def _merged(page: Page, event_id: str) -> None:
+    """Revisions came to this page's history, or left it: until so many new ones are met that none of the others counts,
+    what an edit reverts and stands on is known in part only. Revision 0 marks the place in the ring.
+    """
+    if (MERGED, event_id) not in page.ring:
+        page.dirty = True
+        page.ring.append((MERGED, event_id))
+        del page.ring[:-RING]
+        for edit in page.open:
+            edit.partial = True
 
 
 def _tell(page: Page, edit: Edit | None, signal: Signal, rules: Rules, decisions: list[Decision]) -> None:

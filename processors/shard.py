@@ -174,6 +174,10 @@ class Shard:
             return self._observe((heard.wiki, heard.page_id), heard, rules)  # type: ignore[union-attr]
         if not (rules.blocks if type(heard) is Blocked else rules.titles):
             return []
+        if type(heard) is Flagged and heard.merged_into is not None:
+            # What is not known yet has no history that could have changed.
+            names = (_title_ref(heard.wiki, title) for title in (heard.title, heard.merged_into))
+            return [group for name in names for key in self._named(name) for group in self._observe(key, heard, rules)]
         if isinstance(heard, Blocked) or not self._named(ref):
             # It may come before its page's event, so it waits; a block also bars what was made before and comes later.
             key = WAIT_PREFIX + _event_id(heard).encode()

@@ -25,10 +25,10 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from processors.cursor import Cursor, stream_of
 from processors.heard import Heard, Limits
-from processors.route import Seen, route
+from processors.route import Seen, Titles, route
 from schemas.control import ENDPOINT, RECONCILED, control_kind, decode_endpoint, decode_reconciled
 from schemas.deadletter import DeadLetter
-from schemas.event import Event, InvalidEvent, Meta, decode_event, rfc3339
+from schemas.event import Event, InvalidEvent, Meta, PageChange, decode_event, rfc3339
 from schemas.log import (
     KIND_CONTROL,
     KIND_EVENT,
@@ -222,6 +222,8 @@ class Batches:
         self._policies = policies or Watch(settings.rules)
         self._cursor = Cursor(tick.cursor)
         self._opened_ms = at_ms
+        self._titles = Titles()
+        self._patrols = False
         self._gaps: Counter[str] = Counter()
         self._heard = Heard.restored(bounds, tick, at_ms)
         self._seen: defaultdict[str, Seen] = defaultdict(lambda: Seen(KNOWN_IDS))
@@ -254,6 +256,10 @@ class Batches:
         for record in control:
             if record.value is not None:
                 outs += self._told(record)
+        self._patrols = policies.look_at_patrols
+        for item in items:
+            if isinstance(item, Message) and isinstance(item.read, PageChange):
+                self._titles.note(item.read)
         for item in items:
             outs += self._item(item)
         outs += more
@@ -357,7 +363,14 @@ class Batches:
 
     def _event(self, event: Event, data: bytes, marks: Sequence[tuple[str, bytes]] = ()) -> Iterator[Out]:
         meta = event.meta
-        to = route(event, self._settings.wikis, self._settings.partitions, all_changes=self._all_changes)
+        to = route(
+            event,
+            self._settings.wikis,
+            self._settings.partitions,
+            all_changes=self._all_changes,
+            titles=self._titles,
+            patrols=self._patrols,
+        )
         if isinstance(to, str):
             self._outcomes[to] += 1
         elif not self._seen[meta.stream].add(meta.event_id):

@@ -11,8 +11,8 @@ from sse_server import canary, page_change, recent_change, tags_change
 
 from processors.cursor import NO_OFFSET, Cursor, Meets, stream_of, topics_of_id
 from processors.digest import page_partition
-from processors.route import Route, Seen, event_id_of_key, lenient_meta, route
-from schemas.event import PAGE_CHANGE, RISK_STREAMS, TAGS_CHANGE, Event, Meta, decode_event
+from processors.route import Route, Seen, Titles, event_id_of_key, lenient_meta, route
+from schemas.event import PAGE_CHANGE, RISK_STREAMS, TAGS_CHANGE, Event, Meta, PageChange, RecentChange, decode_event
 from schemas.log import Position
 
 EDITS, CODFW_EDITS = f"eqiad.{PAGE_CHANGE}", f"codfw.{PAGE_CHANGE}"
@@ -70,6 +70,32 @@ def test_of_recent_changes_only_log_actions_about_pages_and_users_and_edits_with
     assert isinstance(route(event, (), 3, all_changes=False), Route) is needed
     assert needed or route(event, (), 3, all_changes=False) == "not_needed"
     assert isinstance(route(event, (), 3), Route)
+
+
+def test_an_edit_that_was_patrolled_when_it_was_made_goes_to_its_page_where_that_is_known() -> None:
+    titles = Titles(most=2)
+    edit = read(page_change(5, AT_MS, page=9))
+    assert isinstance(edit, PageChange)
+    titles.note(edit)
+    seen = read(recent_change(9, AT_MS) | {"patrolled": True})
+    assert isinstance(seen, RecentChange)
+    went = route(edit, (), 12)
+    assert isinstance(went, Route)
+    for patrols in (False, True):
+        there = route(seen, (), 12, titles=titles, patrols=patrols)
+        assert isinstance(there, Route)
+        assert there.partitions == went.partitions
+    elsewhere = read(recent_change(8, AT_MS) | {"patrolled": True})
+    for patrols, number in ((False, 1), (True, 12)):
+        there = route(elsewhere, (), 12, titles=titles, patrols=patrols)
+        assert isinstance(there, Route)
+        assert len(there.partitions) == number
+    unseen = route(read(recent_change(8, AT_MS) | {"patrolled": False}), (), 12, titles=titles, patrols=True)
+    assert isinstance(unseen, Route)
+    assert len(unseen.partitions) == 1
+    for page in (10, 11):
+        titles.note(read(page_change(page, AT_MS, page=page)))
+    assert titles.of(seen) is None
 
 
 def test_a_canary_and_another_wiki_are_dropped_under_their_names() -> None:

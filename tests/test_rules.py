@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from test_gate import EPOCH, Line, sha
 
 from processors import gate
 from processors.prove import derive
 from processors.shard import Unreadable, rebuilt
-from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
-from schemas.log import KIND_CONTROL, KIND_TICK, Gap, Policies, Tick, encode_gap, encode_policies, encode_tick
+from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
+from schemas.log import (
+    KIND_CONTROL,
+    KIND_EVENT,
+    KIND_TICK,
+    Gap,
+    Policies,
+    Tick,
+    encode_gap,
+    encode_policies,
+    encode_tick,
+)
 from schemas.policy_file import read_policy_file
 from schemas.reasons import Bar
 
@@ -189,6 +200,58 @@ def test_a_log_action_that_comes_before_its_page_is_kept_for_ten_minutes_also_ov
     assert line.heard(65) == [(1, "released")]
     line.log("patrol", "patrol", 70, params={"curid": 9}, title="Elsewhere")
     line.heard(700)
+    assert not any(key.startswith(b"~wait:") for key in line.state())
+
+
+def marked(rev: int, **more: Any) -> dict[str, Any]:
+    """An edit as recent changes have it."""
+    return {"wiki": "", "type": "edit", "title": "Loch Ness", "revision": {"old": 1, "new": rev}, **more}
+
+
+@pytest.mark.parametrize(
+    ("more", "ends"),
+    [({"patrolled": True}, "released"), ({"patrolled": False}, "withheld"), ({}, "withheld"),
+     ({"type": "new", "patrolled": True}, "released"), ({"type": "categorize", "patrolled": True}, "withheld")],
+)  # fmt: skip
+@pytest.mark.parametrize("first", [True, False])
+def test_an_edit_that_was_patrolled_when_it_was_made_is_patrolled_whichever_stream_comes_first(more, ends, first):
+    line = Ruled('hold = 50\nrequire = "patrolled"\nwait = 100', wiki="frwiki")
+    if first:
+        line.event(RECENT_CHANGE, marked(1, **more), 1)
+        line.shard = rebuilt(line.state().items())
+    line.edit(1, at=0)
+    if not first:
+        line.event(RECENT_CHANGE, marked(1, **more), 1)
+    assert line.heard(60) == ([(1, "released")] if ends == "released" else [])
+    assert line.heard(110) == ([(1, "withheld")] if ends == "withheld" else [])
+    assert [s.kind for s in line.decisions[-1].signals] == (["patrol"] if ends == "released" else [])
+
+
+def merge(title: str, into: str) -> bytes:
+    meta = {"id": "merge-1", "stream": RECENT_CHANGE, "domain": "en.wikipedia.org", "dt": rfc3339(EPOCH + 10_000)}
+    doc = {"meta": meta, "wiki": "enwiki", "type": "log", "title": title, "log_type": "merge", "log_action": "merge"}
+    return orjson.dumps(doc | {"log_params": {"dest": into, "mergepoint": "20260101000000"}})
+
+
+@pytest.mark.parametrize("titles", [("Loch Ness", "Elsewhere"), ("Elsewhere", "Loch Ness")])
+def test_after_a_history_merge_decisions_say_partial_until_sixteen_more_revisions_were_met(titles):
+    line = Ruled('hold = 50\nrisk = { model = "revertrisk-language-agnostic", max = 0.9 }')
+    line.edit(1, at=0)
+    line._apply(KIND_EVENT, merge(*titles))
+    line.shard = rebuilt(line.state().items())
+    for n in range(2, 20):
+        if n == 10:
+            line._apply(KIND_EVENT, merge(*titles))  # a repeat says nothing new
+        line.edit(n, at=10 + n, prior={"rev_id": n - 1, "rev_sha1": sha(f"r{n - 1}")})
+    line.heard(1000)
+    partial = {d.rev_id: d.partial for d in line.decisions}
+    assert [rev for rev, known_in_part in sorted(partial.items()) if known_in_part] == list(range(1, 18))
+    assert {d.rev_id for d in line.decisions} == set(range(1, 20))
+
+
+def test_a_merge_of_pages_that_nobody_knows_is_not_kept_waiting():
+    line = Ruled('hold = 50\nrequire = "patrolled"\nwait = 100', wiki="frwiki")
+    line._apply(KIND_EVENT, merge("Nowhere", "Elsewhere"))
     assert not any(key.startswith(b"~wait:") for key in line.state())
 
 
