@@ -7,14 +7,14 @@ from processors.hear import Edited
 from processors.lineage import find, reviewed_head
 from processors.plans import Rules
 from processors.release import release
+from processors.ring import RING, is_merged, merged, remember
 from processors.strata import chosen
 from processors.tell import has, tell
 from schemas.decision import Decision, Signal
 from schemas.page import PENDING, Context, Edit, Page
 from schemas.reasons import SignalKind
 
-# Radius of an identity revert: at most 15 revisions lie between the restored one and the restoring one.
-RING = 16
+TAKEN_AWAY = frozenset({SignalKind.PAGE_DELETE, SignalKind.HIDE})
 # So many editors within an hour are breaking news.
 BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
 
@@ -25,6 +25,10 @@ def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -
     if known is not None and (
         not event.undelete or any(e.event_id == event.event_id for e in page.edits if e.rev_id == event.rev_id)
     ):
+        return
+    if known is not None and not any(s.kind in TAKEN_AWAY for s in known.signals):
+        # It was before readers all the time: other revisions came back to its page, or came from another one.
+        merged(page, event.event_id)
         return
     page.dirty = True
     page.title = event.title
@@ -37,8 +41,8 @@ def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -
     page.edits.append(edit)
     page.open.append(edit)
     if event.rev_id not in page.ring:
-        _remember(page.ring, event.rev_id, event.sha1)
-    if edit.plan.special or rules.gaps:
+        remember(page.ring, event.rev_id, event.sha1)
+    if edit.plan.special or edit.start_ms < rules.gap_end_ms:
         page.tricky = True
     if rules.neighbours:
         _note_neighbours(page, edit, rules, decisions)
@@ -70,19 +74,15 @@ def _known(page: Page, event: Edited) -> Edit | None:
 
 
 def _seed(page: Page, event: Edited) -> bool:
-    """Put the revision before this one into the ring if it is not there. True if nothing tells what it was."""
+    """Put the revision before this one into the ring if it is not there. True if nothing tells what it was, or if the
+    history was merged.
+    """
     ring, prior = page.ring, event.prior
     if prior is not None:
         if prior[0] not in ring and (not ring or prior[0] > next(reversed(ring))):
-            _remember(ring, *prior)
-        return False
-    return bool(event.parent_id) and event.parent_id not in ring
-
-
-def _remember(ring: dict[int, str | None], rev_id: int, sha1: str | None) -> None:
-    ring[rev_id] = sha1
-    if len(ring) > RING:
-        del ring[next(iter(ring))]
+            remember(ring, *prior)
+        return is_merged(ring)
+    return is_merged(ring) or (bool(event.parent_id) and event.parent_id not in ring)
 
 
 def _identity(ring: dict[int, str | None], event: Edited) -> tuple[int, list[int]]:

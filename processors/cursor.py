@@ -6,12 +6,16 @@ its id. Offsets belong to one Kafka cluster, however, and the next connection ma
 for the last message again: if it is what comes first, the cluster is the same, and it is dropped; if anything else
 comes, every topic is resumed by time, a minute back, and what comes twice is dropped by its event id.
 
+A server that still has what we want then begins with our last message or one before it. Where it begins with a younger
+one, what lay between is gone: `Cursor.lost`.
+
 Source: KafkaSSE, lib/KafkaSSE.js; Wikimedia EventStreams, `Last-Event-ID`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from enum import Enum
 from functools import lru_cache
 
@@ -124,9 +128,21 @@ class Cursor:
         return Meets.NEXT if near else Meets.OTHER
 
     def forget_offsets(self) -> None:
-        """The offsets are another cluster's: read on by time, all topics."""
+        """The offsets are another cluster's: read on by time, all topics. The ids stay, and say which ones spoke."""
         for topic, p in self._positions.items():
-            self._positions[topic] = Position(topic=topic, partition=p.partition, next_offset=NO_OFFSET, at_ms=p.at_ms)
+            self._positions[topic] = replace(p, next_offset=NO_OFFSET)
+
+    def lost(self, meta: Meta, opened_ms: int) -> tuple[int, int] | None:
+        """The span of event time that the server no longer has, if `meta` is the first of its topic after a rewind.
+
+        opened_ms: when the connection began: what came after that is not lost. None where nothing is. A topic that
+        never spoke may have had nothing to lose.
+        """
+        last = self._positions.get(meta.topic)
+        if last is None or last.next_offset >= 0 or not last.last_id:
+            return None
+        to_ms = min(meta.at_ms, opened_ms)
+        return (last.at_ms, to_ms) if to_ms > last.at_ms else None
 
     def last_event_id(self, streams: Collection[str], begin_ms: int) -> str:
         """The header `Last-Event-ID` for a request for `streams`, or "" where nothing is known.

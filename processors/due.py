@@ -27,10 +27,8 @@ def attach(wiki: str, edit: Edit, rules: Rules) -> None:
 
 def is_tricky(page: Page, rules: Rules) -> bool:
     """Whether edits of this page may have to wait for something else than their hold."""
-    return (
-        bool(rules.gaps)
-        or any(edit.plan.special or edit.floor_ms for edit in page.open)
-        or (rules.blocks and any(WITHHELD in edit.states or RETRACTED in edit.states for edit in page.edits))
+    return any(edit.plan.special or edit.floor_ms or edit.start_ms < rules.gap_end_ms for edit in page.open) or (
+        rules.blocks and any(WITHHELD in edit.states or RETRACTED in edit.states for edit in page.edits)
     )
 
 

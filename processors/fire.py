@@ -13,7 +13,7 @@ from processors.plans import UNSCORED, Plan, Rules
 from processors.wikis import risk_limit
 from schemas.decision import Signal
 from schemas.page import PENDING, Edit, Page
-from schemas.policy import Risk, Rule
+from schemas.policy import Risk
 from schemas.reasons import Bar, SignalKind
 
 # A score that has not come by then is missing.
@@ -52,12 +52,13 @@ def outcome(page: Page, edit: Edit, policy: int, rules: Rules, until_ms: int | N
     if policy in plan.instant:
         return Verdict(edit.start_ms)
     if rule.plain or not page.tricky:
-        return Verdict(edit.start_ms + plan.holds_ms[policy] + rules.grace_ms)
+        fixed = Verdict(edit.start_ms + plan.holds_ms[policy] + rules.grace_ms)
+        return _in_gap(edit, policy, fixed, rules) if page.tricky else fixed
     alone = _alone(page, edit, policy, rules)
     if until_ms is not None and alone.fire_ms > until_ms:
         return alone
     if alone.reason is None:
-        alone = _in_gap(edit, rule, alone, rules)
+        alone = _in_gap(edit, policy, alone, rules)
 
     def held(node: Edit, policy: int) -> bool:
         waits = node.states[policy] == PENDING
@@ -154,10 +155,15 @@ def _review(edit: Edit, review: str, wait_ms: int, due_ms: int) -> tuple[int, bo
     return max(due_ms, limit_ms), True
 
 
-def _in_gap(edit: Edit, rule: Rule, alone: Verdict, rules: Rules) -> Verdict:
-    """What may have been said in a span that nobody heard cannot be known: withheld."""
-    for gap in rules.gaps if rule.stall == "closed" else ():
-        if gap.from_ms < alone.fire_ms and gap.to_ms > edit.start_ms:
-            unheard = Signal(kind=SignalKind.COVERAGE_GAP, event_id=f"gap-{gap.from_ms}-{gap.to_ms}", at_ms=gap.from_ms)
-            return alone._replace(reason=Bar.COVERAGE_GAP, signals=(*alone.signals, unheard))
+def _in_gap(edit: Edit, policy: int, alone: Verdict, rules: Rules) -> Verdict:
+    """What may have been said in a span that nobody heard, on a stream that is needed, cannot be known: withheld."""
+    plan: Plan = edit.plan
+    if edit.start_ms >= rules.gap_end_ms or plan.rules[policy].stall == "open":
+        return alone
+    needed = rules.watermarks[plan.watermarks[policy]]
+    for gap in rules.gaps:
+        unheard = not gap.stream or gap.stream in needed
+        if unheard and gap.from_ms < alone.fire_ms and gap.to_ms > edit.start_ms:
+            fell = Signal(kind=SignalKind.COVERAGE_GAP, event_id=f"gap-{gap.from_ms}-{gap.to_ms}", at_ms=gap.from_ms)
+            return alone._replace(reason=Bar.COVERAGE_GAP, signals=(*alone.signals, fell))
     return alone

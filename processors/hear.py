@@ -94,7 +94,10 @@ class Blocked(NamedTuple):
 
 
 class Flagged(NamedTuple):
-    """Something about a page as a whole: its topics, or whether it is protected (page_id 0, see title)."""
+    """Something about a page as a whole: its topics, or whether it is protected (page_id 0, see title).
+
+    merged_into: the title of the page that revisions of this one were moved to.
+    """
 
     wiki: str
     page_id: int
@@ -103,6 +106,7 @@ class Flagged(NamedTuple):
     at_ms: int
     topics: tuple[str, ...] | None = None
     protected: bool | None = None
+    merged_into: str | None = None
 
 
 Heard = Edited | Told | Blocked | Flagged
@@ -244,6 +248,9 @@ def _prediction(doc: Mapping[str, Any], meta: Mapping[str, Any]) -> Heard | None
 
 
 def _recent_change(doc: Mapping[str, Any], meta: Mapping[str, Any]) -> Heard | None:
+    if doc["type"] in {"edit", "new"} and doc.get("patrolled") is True:
+        # Its editor may patrol, or the edit was; later patrols are log actions.
+        return _looked_at(doc, meta, SignalKind.PATROL, int(doc["revision"]["new"]))
     if doc["type"] != "log":
         return None
     kind, action, wiki, title = doc["log_type"], doc["log_action"], doc["wiki"], doc["title"]
@@ -253,15 +260,20 @@ def _recent_change(doc: Mapping[str, Any], meta: Mapping[str, Any]) -> Heard | N
     what = _LOGS[kind].get(action)
     if what is None:
         return None
+    if kind == "merge":
+        return Flagged(wiki, 0, title.replace(" ", "_"), event_id, at_ms, merged_into=params["dest"].replace(" ", "_"))
     if kind == "protect":
         return Flagged(wiki, 0, title.replace(" ", "_"), event_id, at_ms, protected=action != "unprotect")
-    signal = Signal(kind=what, event_id=event_id, at_ms=at_ms)
     if kind == "block":
+        signal = Signal(kind=what, event_id=event_id, at_ms=at_ms)
         return Blocked(wiki, _user(wiki, title.partition(":")[2] or title), signal)
     rev_id = _revision(params)
-    if not rev_id:
-        return None
-    return Told(wiki, 0, rev_id, signal, title.replace(" ", "_"))
+    return _looked_at(doc, meta, what, rev_id) if rev_id else None
+
+
+def _looked_at(doc: Mapping[str, Any], meta: Mapping[str, Any], kind: SignalKind, rev_id: int) -> Told:
+    signal = Signal(kind=kind, event_id=meta["id"], at_ms=milliseconds(meta["dt"]))
+    return Told(doc["wiki"], 0, rev_id, signal, doc["title"].replace(" ", "_"))
 
 
 def _revision(params: Any) -> int:
@@ -279,6 +291,7 @@ _LOGS: Mapping[str, Mapping[str, SignalKind]] = {
     },
     "block": {"block": SignalKind.BLOCK, "reblock": SignalKind.BLOCK},
     "protect": dict.fromkeys(("protect", "modify", "unprotect"), SignalKind.HIDE),  # the kind is not used
+    "merge": {"merge": SignalKind.HIDE},
 }
 
 _PREDICTION = (_prediction, "/mediawiki/page/prediction_classification_change/1.")

@@ -186,8 +186,8 @@ def _announce(page: Page, place: int, offered: Offered) -> Edit | None:
         return None
     known = [edit for edit in page.edits if edit.event.rev_id == event.rev_id]
     undelete = event.kind == "undelete"
-    if known and not undelete:
-        return None
+    if known and not (undelete and _taken_away(known[-1])):
+        return None  # a repeat; or a history merge: other revisions came to a page that stood
     if not page.texts and event.prior_rev_id is not None:
         page.texts.append((event.prior_rev_id, event.prior_rev_sha1))
     if all(rev_id != event.rev_id for rev_id, _ in page.texts):
@@ -195,6 +195,10 @@ def _announce(page: Page, place: int, offered: Offered) -> Edit | None:
     edit = Edit(place, event, epoch=known[-1].epoch + 1 if known else int(undelete))
     page.edits.append(edit)
     return edit
+
+
+def _taken_away(edit: Edit) -> bool:
+    return any(said.signal.kind in {SignalKind.PAGE_DELETE, SignalKind.HIDE} for said in edit.said)
 
 
 def _tell(page: Page, place: int, rev_id: int, signal: Signal, waiting: list[tuple[int, int, Signal]]) -> None:

@@ -29,7 +29,7 @@ from schemas.event import (
 KeptEvent = PageChange | TagsChange | VisibilityChange | RecentChange | Prediction
 # Of users and whole wikis, too: what is not of a page may concern any.
 NEEDED_LOGS = frozenset(
-    {"patrol", "review", "stable", "protect", "block", "rights", "globalauth", "gblblock", "delete", "move"}
+    {"patrol", "review", "stable", "protect", "block", "rights", "globalauth", "gblblock", "delete", "move", "merge"}
 )
 
 
@@ -187,7 +187,7 @@ def read_ledger(
 
 
 def _is_needed(change: RecentChange) -> bool:
-    """Patrols, reviews, protections, blocks, rights, deletions and moves; and edits with their `patrolled` flag."""
+    """Patrols, reviews, protections, blocks, rights, deletions, moves, merges; edits with their `patrolled` flag."""
     if change.type == "log":
         return change.log_type in NEEDED_LOGS
     return change.type in {"edit", "new"} and change.patrolled is not None

@@ -135,8 +135,10 @@ def check_source_complete(ledger: Ledger, line: Line, parts: Sequence[Partition]
     for offered in ledger.kept:
         there = sorted(set(places.get(offered.event_id, ())))
         home = homes(offered, line.partitions, murmur2)
-        good = len(there) == 1 if home is None else there == list(home)
-        astray = len(there) > 1 if home is None else not set(there) <= set(home)
+        # One that was patrolled when it was made goes to its page, or to every partition where that is not known.
+        wide = isinstance(offered.event, RecentChange) and bool(offered.event.patrolled)
+        good = len(there) == 1 or (wide and len(there) == line.partitions) if home is None else there == list(home)
+        astray = len(there) > 1 and not wide if home is None else not set(there) <= set(home)
         if not good and (astray or offered.offset < passed.get(offered.topic, 0)):
             wrong.append(_not_at_home(offered, there, home))
     letters = {record.value for record in line.deadletter}

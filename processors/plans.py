@@ -107,9 +107,10 @@ class Rules:
     """Policies in force, with the plans made so far.
 
     watermarks: the distinct sets of streams that rules require; the first is that of every plain hold. gaps: the spans
-    of event time that nobody heard. names: of the policies, in their order. targets: the protections that rules ask
-    for. learned: the table in force; before: the one that was when these policies came into force, for edits that were
-    observed before them. active_from_ms: from when on it is known how active pages are, None = not yet.
+    of event time that nobody heard; gap_end_ms: what began after that lies in none of them. names: of the policies, in
+    their order. targets: the protections that rules ask for. learned: the table in force; before: the one that was when
+    these policies came into force, for edits that were observed before them. active_from_ms: from when on it is known
+    how active pages are, None = not yet.
     Per lane: lanes (the policies that share it, by their place in `names`), spoken (the name of the first of them, by
     which decisions name them all), weights (how many they are), policies (their rules). count: how many lanes. shared:
     by the spoken name, (place, name) of each policy of the lane; None if no two policies are alike.
@@ -126,6 +127,7 @@ class Rules:
     ) -> None:
         self.source = policies
         self.gaps = tuple(gaps)
+        self.gap_end_ms = max((gap.to_ms for gap in gaps), default=-1)
         self.learned, self.before, self.active_from_ms = learned, before, active_from_ms
         self.names = tuple(policy.name for policy in policies.policies)
         every_policy = tuple(policy.in_force(policies.horizon_seconds) for policy in policies.policies)

@@ -11,6 +11,9 @@ from schemas.decision import Decision, Signal
 from schemas.page import PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Page
 from schemas.reasons import Bar, SignalKind, State
 
+# What counts where the rule is plain.
+PLAIN = frozenset({*REASONS, SignalKind.COVERAGE_GAP}) - {SignalKind.BLOCK}
+
 _STATES = {
     PENDING: State.PENDING,
     RELEASED: State.RELEASED,
@@ -189,5 +192,5 @@ def _proof(
     if extra:
         signals = (*(s for s in extra if s not in signals), *signals)
     if edit.plan.rules[lane].plain and signals:
-        signals = tuple(s for s in signals if s.kind in REASONS and s.kind is not SignalKind.BLOCK)
+        signals = tuple(s for s in signals if s.kind in PLAIN)
     return signals

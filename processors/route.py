@@ -1,7 +1,8 @@
 """What becomes of one message of the source: dropped, or written where and under which key. Pure.
 
-Everything about a page goes to the page's partition. A log action (patrol, review, block, protect) carries no page id,
-so that any page may need it: it goes to every partition.
+Everything about a page goes to the page's partition. A log action (patrol, review, block, protect, merge) carries no
+page id, so that any page may need it: it goes to every partition. An edit that was patrolled when it was made carries
+none either; its page's event comes at the same time, so that `Titles` nearly always knows it.
 
 Of recent changes we need the log actions that no other stream tells of, and of edits whether they were patrolled when
 they were made. The rest repeats what page_change says, or (categorize, external) is no change of the page; it is
@@ -18,12 +19,13 @@ import orjson
 
 from processors.cursor import stream_of
 from processors.digest import murmur2, page_partition
-from schemas.event import Canary, Event, Meta, RecentChange, milliseconds
+from schemas.event import Canary, Event, Meta, PageChange, RecentChange, milliseconds
 
 # `rights`, `globalauth` and `gblblock` say of users what `block` says.
 LOG_TYPES = frozenset(
-    {"patrol", "review", "stable", "protect", "block", "rights", "globalauth", "gblblock", "delete", "move"}
+    {"patrol", "review", "stable", "protect", "block", "rights", "globalauth", "gblblock", "delete", "move", "merge"}
 )
+TITLES = 50_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +36,38 @@ class Route:
     partitions: tuple[int, ...]
 
 
-def route(event: Event, wikis: Collection[str], partitions: int, *, all_changes: bool = True) -> Route | str:
+class Titles:
+    """The ids of the pages that were edited last, by title."""
+
+    def __init__(self, most: int = TITLES) -> None:
+        self._most = most
+        self._ids: dict[tuple[str, str], int] = {}
+
+    def note(self, event: PageChange) -> None:
+        key = event.wiki, event.title
+        self._ids.pop(key, None)
+        self._ids[key] = event.page_id
+        if len(self._ids) > self._most:
+            del self._ids[next(iter(self._ids))]
+
+    def of(self, event: RecentChange) -> int | None:
+        """None: not known."""
+        return self._ids.get((event.wiki, event.title.replace(" ", "_")))
+
+
+def route(
+    event: Event,
+    wikis: Collection[str],
+    partitions: int,
+    *,
+    all_changes: bool = True,
+    titles: Titles | None = None,
+    patrols: bool = False,
+) -> Route | str:
     """Where an event goes, or the outcome under which it is counted as dropped: `canary`, `other_wiki`, `not_needed`.
 
-    wikis: those to keep; empty keeps all. all_changes: keep recent changes that nothing here needs, too.
+    wikis: those to keep; empty keeps all. all_changes: keep recent changes that nothing here needs, too. patrols: a
+    rule looks at patrols, so that one whose page is not known goes to every partition.
     """
     if isinstance(event, Canary):
         return "canary"
@@ -51,6 +81,10 @@ def route(event: Event, wikis: Collection[str], partitions: int, *, all_changes:
     if event.is_log:
         return Route(key=f"{event.wiki}:::{event.meta.event_id}".encode(), partitions=tuple(range(partitions)))
     key = f"{event.wiki}::{event.rev_id or ''}:{event.meta.event_id}"
+    if event.patrolled and (page_id := titles.of(event) if titles is not None else None):
+        return Route(key=key.encode(), partitions=(page_partition(event.wiki, page_id, partitions),))
+    if event.patrolled and patrols:
+        return Route(key=key.encode(), partitions=tuple(range(partitions)))
     return Route(key=key.encode(), partitions=(murmur2(f"{event.wiki}:{event.title}".encode()) % partitions,))
 
 

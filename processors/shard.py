@@ -217,6 +217,10 @@ class Shard:
             return self._observe((heard.wiki, heard.page_id), heard, rules)  # type: ignore[union-attr]
         if not (rules.blocks if type(heard) is Blocked else rules.titles):
             return []
+        if type(heard) is Flagged and heard.merged_into is not None:
+            # What is not known yet has no history that could have changed.
+            names = (_title_ref(heard.wiki, title) for title in (heard.title, heard.merged_into))
+            return [group for name in names for key in self._named(name) for group in self._observe(key, heard, rules)]
         if isinstance(heard, Blocked) or not self._named(ref):
             # It may come before its page's event, so it waits; a block also bars what was made before and comes later.
             key = WAIT_PREFIX + _event_id(heard).encode()
@@ -301,8 +305,9 @@ class Shard:
             if self.rules is not None:
                 self.rules.learn(control)
         elif isinstance(control, Gap):
-            self._gaps = (*(gap for gap in self._gaps if gap.to_ms > self.heard - _GAP_KEPT_MS), control)
-            self.beside[GAP_PREFIX + str(control.from_ms).encode()] = encode_gap(control)
+            gone = [gap for gap in self._gaps if gap.to_ms <= self.heard - _GAP_KEPT_MS]
+            self.beside |= {_gap_key(gap): None for gap in gone} | {_gap_key(control): encode_gap(control)}
+            self._gaps = (*(gap for gap in self._gaps if gap not in gone and gap != control), control)
             if self.rules is not None:
                 self._rule(self.rules.source)
         else:
@@ -407,6 +412,10 @@ def _table(value: bytes) -> Learned:
     if not isinstance(control, Learned):
         raise InvalidRecord("no table of learned holds where one should be")
     return control
+
+
+def _gap_key(gap: Gap) -> bytes:
+    return GAP_PREFIX + f"{gap.from_ms}-{gap.to_ms}:{gap.stream}".encode()
 
 
 def _ref(heard: Heard) -> str:

@@ -10,6 +10,7 @@ from processors.hear import Flagged, Told
 from processors.lineage import LAST_EDITS, REASONS, REVERTS, TEXT_BARS, find
 from processors.plans import Rules
 from processors.release import decide, note, take_back, turn
+from processors.ring import merged
 from processors.strata import chosen
 from schemas.decision import Decision, Signal
 from schemas.page import PENDING, RELEASED, SUPERSEDED, WITHHELD, Edit, Page, Waiting
@@ -60,6 +61,9 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules) -> None:
 
 def flagged(page: Page, event: Flagged, rules: Rules) -> None:
     """Topics or protection changed: what still waits is held by the rule that matches now."""
+    if event.merged_into is not None:
+        merged(page, event.event_id)
+        return
     if event.topics is not None and event.topics != page.topics:
         page.topics = event.topics
     elif event.protected is not None and bool(page.protected_ms) is not event.protected:

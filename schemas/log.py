@@ -147,17 +147,22 @@ def decode_policies(payload: bytes) -> Policies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """A span of event time that nobody heard: the source no longer had it when we wanted to read it."""
+    """A span of event time that nobody heard: the source no longer had it when we wanted to read it.
+
+    stream: what was lost; "" = every stream.
+    """
 
     from_ms: int
     to_ms: int
+    stream: str = ""
 
 
 Control = Policies | Gap | Learned
 
 
 def encode_gap(gap: Gap) -> bytes:
-    return orjson.dumps({"from_ms": gap.from_ms, "kind": "gap", "to_ms": gap.to_ms}, option=orjson.OPT_SORT_KEYS)
+    doc = {"from_ms": gap.from_ms, "kind": "gap", "stream": gap.stream, "to_ms": gap.to_ms}
+    return orjson.dumps(doc, option=orjson.OPT_SORT_KEYS)
 
 
 def decode_control(payload: bytes) -> Control:
@@ -167,7 +172,9 @@ def decode_control(payload: bytes) -> Control:
     if kind not in {"gap", "learned"}:
         return decode_policies(payload)
     try:
-        return Gap(from_ms=int(doc["from_ms"]), to_ms=int(doc["to_ms"])) if kind == "gap" else read_learned(doc)
+        if kind == "learned":
+            return read_learned(doc)
+        return Gap(from_ms=int(doc["from_ms"]), to_ms=int(doc["to_ms"]), stream=str(doc.get("stream", "")))
     except (KeyError, TypeError, ValueError) as exc:
         raise InvalidRecord(f"no control record of kind {kind}: {exc!r}") from exc
 

@@ -137,6 +137,12 @@ class Policies:
     horizon_seconds: float = HORIZON_SECONDS
 
     @cached_property
+    def look_at_patrols(self) -> bool:
+        """Whether a rule requires one, or holds back what one would clear."""
+        rules = [rule for policy in self.policies for rule in policy.rules]
+        return any(rule.risk or (rule.require and rule.require.kind == "patrolled") for rule in rules)
+
+    @cached_property
     def grace_ms(self) -> int:
         return round(self.grace_seconds * 1000)
 

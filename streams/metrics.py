@@ -6,7 +6,14 @@ import platform
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+)
 
 from processors.pace import BreakerState
 from processors.quality import promised
@@ -16,6 +23,8 @@ from schemas.policy import Policy
 from schemas.reasons import Answer, Bar, SetAside, State, Step
 from streams.settings import Settings
 
+# A second series for each counter, which says when it was made: nobody asks.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's
 REGISTRY = CollectorRegistry(auto_describe=True)
 STREAMS = tuple(READABLE)
 
@@ -93,6 +102,13 @@ RECONNECTS = Counter(
 RECONNECT_REASONS = (
     "end", "cut", "idle", "refused", "garbage", "error_event", "age", "rewind", "switch", "not_offered",
 )  # fmt: skip
+GAPS = Counter(
+    "sluice_source_gaps_total",
+    "Spans that the source no longer had when we wanted to read on, per stream. Alert on any: what waits and needs the "
+    "stream is withheld.",
+    labelnames=("stream",),
+    registry=REGISTRY,
+)
 SOURCE_CIRCUIT = Gauge(
     "sluice_source_circuit",
     "State of the circuit to each endpoint of the source: 1 for the state it is in. Worry when the one that is asked "
@@ -253,6 +269,7 @@ def initialise(policies: Sequence[Policy] = Settings().policies) -> None:
     for stream in STREAMS:
         HEARD_UNTIL.labels(stream)
         SCHEMA_DRIFT.labels(stream)
+        GAPS.labels(stream)
     for policy in policies:
         QUALITY_PROMISED.labels(policy.name).set(promised(policy.usual_hold_seconds))
         QUALITY_LAG.labels(policy.name)

@@ -4,7 +4,8 @@ About once a tick one transaction: control records, the events that came, letter
 what erases what was hidden (see `streams.erase`), and last a tick on every partition, which has the cursor in it. So
 events and cursor are committed together or not at all, and a restart resumes from the last tick (see
 `streams.source_log`). Order in every partition of a transaction: control records (what was learned, see
-`streams.learning`, the policies, all others), events, skeletons, tick.
+`streams.learning`, the policies, all others), events, skeletons, tick. Where the server no longer has what we want to
+read on with, a gap (a control record) comes before what is behind it.
 
 Headers of a record: `kind` (event, tick, control); an event also has `stream` and `at_ms`, its event time, and
 `reconciled` if the source never sent it.
@@ -23,21 +24,23 @@ from typing import Any
 
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
-from processors.cursor import Cursor
+from processors.cursor import Cursor, stream_of
 from processors.heard import Heard, Limits
 from processors.plans import heard_until
-from processors.route import Seen, route
+from processors.route import Seen, Titles, route
 from schemas.control import ENDPOINT, RECONCILED, control_kind, decode_endpoint, decode_reconciled
 from schemas.deadletter import DeadLetter
-from schemas.event import Event, InvalidEvent, decode_event
+from schemas.event import Event, InvalidEvent, Meta, PageChange, decode_event, rfc3339
 from schemas.lessons import Seed
 from schemas.log import (
     KIND_CONTROL,
     KIND_EVENT,
     KIND_TICK,
+    Gap,
     InvalidRecord,
     Policies,
     Tick,
+    encode_gap,
     encode_policies,
     encode_tick,
 )
@@ -241,6 +244,10 @@ class Batches:
         self._tick = tick
         self._policies = policies or Watch(settings.rules)
         self._cursor = Cursor(tick.cursor)
+        self._opened_ms = at_ms
+        self._titles = Titles()
+        self._patrols = False
+        self._gaps: Counter[str] = Counter()
         self._heard = Heard.restored(bounds, tick, at_ms)
         self._seen: defaultdict[str, Seen] = defaultdict(lambda: Seen(KNOWN_IDS))
         self._seen |= {stream: Seen(KNOWN_IDS, ids) for stream, ids in found.event_ids.items()}
@@ -283,6 +290,10 @@ class Batches:
         for record in control:
             if record.value is not None:
                 outs += self._told(record)
+        self._patrols = policies.look_at_patrols
+        for item in items:
+            if isinstance(item, Message) and isinstance(item.read, PageChange):
+                self._titles.note(item.read)
         for item in items:
             outs += self._item(item)
         outs += more
@@ -304,7 +315,9 @@ class Batches:
             metrics.DEAD_LETTERS.labels(Step.SOURCE, reason).inc(number)
         for stream, number in self._drifted.items():
             metrics.SCHEMA_DRIFT.labels(stream).inc(number)
-        for counter in (self._outcomes, self._letters, self._drifted):
+        for stream, number in self._gaps.items():
+            metrics.GAPS.labels(stream).inc(number)
+        for counter in (self._outcomes, self._letters, self._drifted, self._gaps):
             counter.clear()
         for stream, heard_ms in self._tick.heard_ms.items():
             if stream in metrics.STREAMS:
@@ -345,6 +358,7 @@ class Batches:
             yield from self._message(item)
         elif isinstance(item, Opened):
             self._heard.opened(item.at_ms)
+            self._opened_ms = item.at_ms
         elif isinstance(item, Named):
             self._cursor.take(item.new)
             for topic in item.topics:
@@ -357,6 +371,7 @@ class Batches:
     def _message(self, message: Message) -> Iterator[Out]:
         self._outcomes["in"] += 1
         if message.meta is not None:
+            yield from self._lost(message.meta)
             self._cursor.move(message.meta, message.at_ms)
         if isinstance(message.read, InvalidEvent):
             yield from self._letter(message.data, message.read, message.meta.event_id if message.meta else "")
@@ -370,9 +385,26 @@ class Batches:
             self._newest_ms = max(self._newest_ms, min(meta.at_ms, message.at_ms))
             yield out
 
+    def _lost(self, meta: Meta) -> Iterator[Out]:
+        """Where the server no longer has what we want to read on with, the gate is told; once, as the cursor moves."""
+        span, stream = self._cursor.lost(meta, self._opened_ms), stream_of(meta.topic)
+        if span is not None and stream is not None:
+            gap = Gap(from_ms=span[0], to_ms=span[1], stream=stream)
+            log.error("the source lost %s between %s and %s", meta.topic, rfc3339(gap.from_ms), rfc3339(gap.to_ms))
+            self._gaps[stream] += 1
+            key = f"control:gap:{meta.topic}:{gap.from_ms}-{gap.to_ms}:{self._tick.number + 1}".encode()
+            yield from self._everywhere(KIND_CONTROL, key, encode_gap(gap))
+
     def _event(self, event: Event, data: bytes, marks: Sequence[tuple[str, bytes]] = ()) -> Iterator[Out]:
         meta = event.meta
-        to = route(event, self._settings.wikis, self._settings.partitions, all_changes=self._all_changes)
+        to = route(
+            event,
+            self._settings.wikis,
+            self._settings.partitions,
+            all_changes=self._all_changes,
+            titles=self._titles,
+            patrols=self._patrols,
+        )
         if isinstance(to, str):
             self._outcomes[to] += 1
         elif not self._seen[meta.stream].add(meta.event_id):

@@ -277,6 +277,17 @@ def test_an_undeletion_opens_a_new_epoch_with_a_full_hold():
     assert line.decisions[-1].epoch == 1
 
 
+def test_revisions_that_come_back_to_a_page_that_stood_merge_histories_and_open_no_epoch():
+    line = Line(("live", 0), ("fast", 300))
+    line.edit(1, at=0)
+    for _ in range(2):
+        assert line.change("undelete", 1, at=0, meta_at=100) == []
+    assert line.tick(460) == [(1, "fast", "released")]
+    assert [(d.epoch, d.partial) for d in line.decisions] == [(0, False), (0, True)]
+    line.edit(2, at=500, prior={"rev_id": 1, "rev_sha1": sha("r1")})
+    assert line.decisions[-1].partial
+
+
 def test_an_undeleted_page_that_was_never_seen_begins_in_its_second_epoch():
     line = Line(("live", 0))
     line.change("undelete", 1, at=0)

@@ -24,7 +24,7 @@ from schemas.reasons import Bar, SignalKind, State
 from streams import quality, wiki_curve
 from streams.cli import main
 from streams.kafka import Out
-from streams.topics import Topics
+from streams.topics import DAY_MS, Topics
 
 SCHEMA = orjson.loads((Path(__file__).parents[1] / "schemas" / "quality" / "1.0.0.json").read_bytes())
 MINUTE_MS = 60_000
@@ -192,10 +192,14 @@ async def test_where_the_rows_are_gone_they_are_folded_anew_from_the_decisions(s
     await produce(settings, [decisions(settings, decision(1, State.WITHHELD, reason=Bar.REVERTED))])
     await run_until(settings, at_least(settings, topics.quality, 1))
     gone = Out(topic=topics.quality, key=Quality(policy="live", day="1970-01-01").key, value=None, partition=0)
-    await produce(settings, [gone, decisions(settings, decision(2, State.WITHHELD, reason=Bar.REVERTED))])
-    await run_until(settings, at_least(settings, topics.quality, 3))
+    next_day = decision(2, State.WITHHELD, reason=Bar.REVERTED)._replace(start_ms=DAY_MS, decided_for_ms=DAY_MS + 1)
+    await produce(settings, [gone, decisions(settings, next_day)])
+    await run_until(settings, at_least(settings, topics.quality, 4))
     checked = await quality.read_rows(settings, check=True)
-    assert [row.withheld for row in checked.rows] == [{"reverted": 2}]
+    assert [(row.day, row.withheld) for row in checked.rows] == [
+        ("1970-01-01", {"reverted": 1}),
+        ("1970-01-02", {"reverted": 1}),
+    ]
     assert checked.different == []
 
 

@@ -11,8 +11,8 @@ from sse_server import canary, page_change, recent_change, tags_change
 
 from processors.cursor import NO_OFFSET, Cursor, Meets, stream_of, topics_of_id
 from processors.digest import page_partition
-from processors.route import Route, Seen, event_id_of_key, lenient_meta, route
-from schemas.event import PAGE_CHANGE, RISK_STREAMS, TAGS_CHANGE, Event, Meta, decode_event
+from processors.route import Route, Seen, Titles, event_id_of_key, lenient_meta, route
+from schemas.event import PAGE_CHANGE, RISK_STREAMS, TAGS_CHANGE, Event, Meta, PageChange, RecentChange, decode_event
 from schemas.log import Position
 
 EDITS, CODFW_EDITS = f"eqiad.{PAGE_CHANGE}", f"codfw.{PAGE_CHANGE}"
@@ -70,6 +70,32 @@ def test_of_recent_changes_only_log_actions_about_pages_and_users_and_edits_with
     assert isinstance(route(event, (), 3, all_changes=False), Route) is needed
     assert needed or route(event, (), 3, all_changes=False) == "not_needed"
     assert isinstance(route(event, (), 3), Route)
+
+
+def test_an_edit_that_was_patrolled_when_it_was_made_goes_to_its_page_where_that_is_known() -> None:
+    titles = Titles(most=2)
+    edit = read(page_change(5, AT_MS, page=9))
+    assert isinstance(edit, PageChange)
+    titles.note(edit)
+    seen = read(recent_change(9, AT_MS) | {"patrolled": True})
+    assert isinstance(seen, RecentChange)
+    went = route(edit, (), 12)
+    assert isinstance(went, Route)
+    for patrols in (False, True):
+        there = route(seen, (), 12, titles=titles, patrols=patrols)
+        assert isinstance(there, Route)
+        assert there.partitions == went.partitions
+    elsewhere = read(recent_change(8, AT_MS) | {"patrolled": True})
+    for patrols, number in ((False, 1), (True, 12)):
+        there = route(elsewhere, (), 12, titles=titles, patrols=patrols)
+        assert isinstance(there, Route)
+        assert len(there.partitions) == number
+    unseen = route(read(recent_change(8, AT_MS) | {"patrolled": False}), (), 12, titles=titles, patrols=True)
+    assert isinstance(unseen, Route)
+    assert len(unseen.partitions) == 1
+    for page in (10, 11):
+        titles.note(read(page_change(page, AT_MS, page=page)))
+    assert titles.of(seen) is None
 
 
 def test_a_canary_and_another_wiki_are_dropped_under_their_names() -> None:
@@ -241,6 +267,37 @@ def test_on_another_cluster_all_topics_are_resumed_by_time_and_nothing_is_held_a
     assert cursor.meets(meta(900_000)) is Meets.NEXT
     cursor.move(meta(900_000, AT_MS - 59_000), AT_MS)
     assert (EDITS, 900_001, AT_MS) in [(p.topic, p.next_offset, p.at_ms) for p in cursor.positions]
+
+
+@pytest.mark.parametrize(
+    ("first_ms", "opened_ms", "lost"),
+    [
+        (-59_000, 10**9, None),  # what was read before comes again, from a minute back
+        (0, 10**9, None),
+        (1, 10**9, (0, 1)),
+        (400_000, 10**9, (0, 400_000)),
+        (400_000, 300_000, (0, 300_000)),  # what came after the connection began is not lost
+        (400_000, -5, None),
+    ],
+)
+def test_a_server_that_goes_on_behind_our_last_message_after_a_rewind_has_lost_what_lay_between(
+    first_ms: int, opened_ms: int, lost: tuple[int, int] | None
+) -> None:
+    cursor = Cursor()
+    cursor.move(meta(5), AT_MS)
+    first = meta(900, AT_MS + first_ms)
+    assert cursor.lost(first, AT_MS + opened_ms) is None  # offsets hold: holes are normal
+    cursor.forget_offsets()
+    found = Cursor(cursor.positions).lost(first, AT_MS + opened_ms)
+    assert found == (None if lost is None else (AT_MS + lost[0], AT_MS + lost[1]))
+    cursor.move(first, AT_MS + 10**9)
+    assert cursor.lost(meta(901, AT_MS + 10**6), AT_MS + 10**9) is None
+
+
+def test_a_topic_that_never_spoke_has_nothing_to_lose() -> None:
+    cursor = Cursor(Cursor().unknown([(EDITS, 0)], AT_MS))
+    cursor.forget_offsets()
+    assert cursor.lost(meta(7, AT_MS + 10**6), AT_MS + 10**9) is None
 
 
 @pytest.mark.parametrize("sse_id", ["", "7", "{", '["a"]', '[{"topic":1}]', '[{"topic":"eqiad.x","partition":0}]'])

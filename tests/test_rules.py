@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from test_gate import EPOCH, Line, sha
 
 from processors import arrive, gate
+from processors.prove import derive
 from processors.shard import Unreadable, rebuilt
-from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
-from schemas.log import KIND_CONTROL, KIND_TICK, Gap, Policies, Tick, encode_gap, encode_policies, encode_tick
+from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
+from schemas.log import (
+    KIND_CONTROL,
+    KIND_EVENT,
+    KIND_TICK,
+    Gap,
+    Policies,
+    Tick,
+    encode_gap,
+    encode_policies,
+    encode_tick,
+)
 from schemas.policy_file import read_policy_file
 from schemas.reasons import Bar
 
@@ -191,6 +203,58 @@ def test_a_log_action_that_comes_before_its_page_is_kept_for_ten_minutes_also_ov
     assert not any(key.startswith(b"~wait:") for key in line.state())
 
 
+def marked(rev: int, **more: Any) -> dict[str, Any]:
+    """An edit as recent changes have it."""
+    return {"wiki": "", "type": "edit", "title": "Loch Ness", "revision": {"old": 1, "new": rev}, **more}
+
+
+@pytest.mark.parametrize(
+    ("more", "ends"),
+    [({"patrolled": True}, "released"), ({"patrolled": False}, "withheld"), ({}, "withheld"),
+     ({"type": "new", "patrolled": True}, "released"), ({"type": "categorize", "patrolled": True}, "withheld")],
+)  # fmt: skip
+@pytest.mark.parametrize("first", [True, False])
+def test_an_edit_that_was_patrolled_when_it_was_made_is_patrolled_whichever_stream_comes_first(more, ends, first):
+    line = Ruled('hold = 50\nrequire = "patrolled"\nwait = 100', wiki="frwiki")
+    if first:
+        line.event(RECENT_CHANGE, marked(1, **more), 1)
+        line.shard = rebuilt(line.state().items())
+    line.edit(1, at=0)
+    if not first:
+        line.event(RECENT_CHANGE, marked(1, **more), 1)
+    assert line.heard(60) == ([(1, "released")] if ends == "released" else [])
+    assert line.heard(110) == ([(1, "withheld")] if ends == "withheld" else [])
+    assert [s.kind for s in line.decisions[-1].signals] == (["patrol"] if ends == "released" else [])
+
+
+def merge(title: str, into: str) -> bytes:
+    meta = {"id": "merge-1", "stream": RECENT_CHANGE, "domain": "en.wikipedia.org", "dt": rfc3339(EPOCH + 10_000)}
+    doc = {"meta": meta, "wiki": "enwiki", "type": "log", "title": title, "log_type": "merge", "log_action": "merge"}
+    return orjson.dumps(doc | {"log_params": {"dest": into, "mergepoint": "20260101000000"}})
+
+
+@pytest.mark.parametrize("titles", [("Loch Ness", "Elsewhere"), ("Elsewhere", "Loch Ness")])
+def test_after_a_history_merge_decisions_say_partial_until_sixteen_more_revisions_were_met(titles):
+    line = Ruled('hold = 50\nrisk = { model = "revertrisk-language-agnostic", max = 0.9 }')
+    line.edit(1, at=0)
+    line._apply(KIND_EVENT, merge(*titles))
+    line.shard = rebuilt(line.state().items())
+    for n in range(2, 20):
+        if n == 10:
+            line._apply(KIND_EVENT, merge(*titles))  # a repeat says nothing new
+        line.edit(n, at=10 + n, prior={"rev_id": n - 1, "rev_sha1": sha(f"r{n - 1}")})
+    line.heard(1000)
+    partial = {d.rev_id: d.partial for d in line.decisions}
+    assert [rev for rev, known_in_part in sorted(partial.items()) if known_in_part] == list(range(1, 18))
+    assert {d.rev_id for d in line.decisions} == set(range(1, 20))
+
+
+def test_a_merge_of_pages_that_nobody_knows_is_not_kept_waiting():
+    line = Ruled('hold = 50\nrequire = "patrolled"\nwait = 100', wiki="frwiki")
+    line._apply(KIND_EVENT, merge("Nowhere", "Elsewhere"))
+    assert not any(key.startswith(b"~wait:") for key in line.state())
+
+
 def test_a_block_bars_what_its_editor_made_before_it_whichever_is_heard_first():
     line = Ruled("hold = 50")
     line.edit(1, at=0, user="Vandal")
@@ -281,6 +345,55 @@ def test_what_fell_into_a_span_that_nobody_heard_is_withheld():
     line.shard = rebuilt(line.state().items())
     assert line.heard(300) == [(1, "withheld"), (2, "released")]
     assert line.decisions[-2].reason is Bar.COVERAGE_GAP
+
+
+def test_a_window_in_the_short_form_withholds_what_fell_into_such_a_span_too_and_its_proof_says_so():
+    line = Line(("live", 0), ("fast", 300))
+    line.edit(1, at=0)
+    line.edit(2, at=50)
+    line.edit(3, at=500, page=9)
+    line.edit(4, at=60, page=10)
+    gap = Gap(from_ms=EPOCH + 100_000, to_ms=EPOCH + 450_000, stream=TAGS_CHANGE)
+    for _ in range(2):
+        line._apply(KIND_CONTROL, encode_gap(gap))
+    line.edit(5, at=70, page=10, sha1=sha("clean"), user="Bo")
+    assert (2, "fast", "withheld") in line.visibility(2, 200)
+    assert line.tick(2000) == [(1, "fast", "withheld"), (4, "fast", "withheld"), (5, "fast", "withheld"),
+                               (3, "fast", "released")]  # fmt: skip
+    mine = [d for d in line.decisions if d.reason is Bar.COVERAGE_GAP]
+    assert [(d.rev_id, d.decided_for_ms, [s.kind for s in d.signals]) for d in mine] == [
+        (rev, EPOCH + (at + 360) * 1000, ["coverage_gap"]) for rev, at in ((1, 0), (4, 60), (5, 70))
+    ]
+    assert all(derive(d, line.shard.rules.source) == (d.state, d.reason, d.decided_for_ms) for d in mine)
+
+
+@pytest.mark.parametrize(
+    ("stream", "rule", "ends"),
+    [
+        (PAGE_CHANGE, "hold = 50", "withheld"),
+        (RECENT_CHANGE, "hold = 50", "released"),
+        (RECENT_CHANGE, 'hold = 50\nrequire = "patrolled"\nwait = 60\nelse = "release"', "withheld"),
+        (PAGE_CHANGE, 'hold = 50\nstall = "open"', "released"),
+        (RISK, "hold = 50", "released"),
+    ],
+)
+def test_a_span_lost_on_one_stream_concerns_the_rules_that_need_it(stream, rule, ends):
+    line = Ruled(rule, wiki="frwiki")
+    line.edit(1, at=0)
+    line._apply(KIND_CONTROL, encode_gap(Gap(from_ms=EPOCH + 20_000, to_ms=EPOCH + 30_000, stream=stream)))
+    assert line.heard(300) == [(1, ends)]
+
+
+def test_two_spans_that_begin_together_are_both_remembered_and_old_ones_are_forgotten():
+    line = Ruled("hold = 50")
+    for to_ms in (90_000, 10_000):
+        line._apply(KIND_CONTROL, encode_gap(Gap(from_ms=EPOCH + 5000, to_ms=EPOCH + to_ms)))
+    line.shard = rebuilt(line.state().items())
+    line.edit(1, at=60)
+    assert line.heard(300) == [(1, "withheld")]
+    line.heard(130 * 86_400)
+    line._apply(KIND_CONTROL, encode_gap(Gap(from_ms=EPOCH, to_ms=EPOCH + 1)))
+    assert len([key for key in line.state() if key.startswith(b"~gap:")]) == 1
 
 
 @pytest.mark.parametrize(("stall", "made"), [("closed", []), ("open", [(1, "released")])])

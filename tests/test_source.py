@@ -27,6 +27,7 @@ from sse_server import Fault, Served, SseServer, canaries, canary, page_change, 
 from processors.digest import page_partition
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, Canary, decode_event
 from schemas.log import Policy, Tick, decode_policies, decode_tick
+from schemas.policy_file import read_policy_file
 from schemas.reasons import SetAside, Step
 from streams import clock, cluster, metrics, source, source_log, sse
 from streams.broker import Broker
@@ -170,6 +171,24 @@ async def test_a_record_has_its_kind_stream_and_time_and_is_on_the_partition_of_
         (PAGE_CHANGE.encode(), str(AT_MS).encode()),
         (TAGS_CHANGE.encode(), str(AT_MS + 1).encode()),
     ]
+
+
+async def test_a_patrolled_edit_lies_beside_its_page_and_everywhere_where_that_is_not_known_and_a_rule_asks(
+    make_settings: MakeSettings, server: SseServer
+) -> None:
+    seen = read_policy_file('name = "seen"\n[[rule]]\nhold = 60\nrequire = "patrolled"\n')
+    settings = await make_settings(source=server.url, since=SINCE, tick_seconds=0.05, policies=(seen,))
+    for n in range(1, 6):
+        await server.add(recent_change(n, AT_MS + n) | {"patrolled": True}, page_change(n, AT_MS + n, page=n))
+    await server.add(recent_change(99, AT_MS + 99) | {"patrolled": True})
+    async with running(settings):
+        log = await until(settings, lambda log: sum(b":99:" in r.key for r in log.events) >= 3)
+    where: dict[bytes, set[int]] = {}
+    for r in log.events:
+        where.setdefault(r.key.split(b":")[2], set()).add(r.partition)
+    assert where.pop(b"99") == {0, 1, 2}
+    assert {rev: len(partitions) for rev, partitions in where.items()} == {b"%d" % n: 1 for n in range(1, 6)}
+    assert len(set().union(*where.values())) > 1
 
 
 async def test_a_log_action_is_once_on_every_partition_and_other_recent_changes_are_on_one(

@@ -353,6 +353,18 @@ ROWS: Sequence[tuple[int, str, Sequence[Panel]]] = (
                 ],
             ),
             Panel(
+                number=46,
+                title="Spans that the source lost, over a day",
+                unit="short",
+                width=12,
+                metric="sluice_source_gaps_total",
+                queries=[
+                    Query(
+                        expr=f"sum by (stream) (increase(sluice_source_gaps_total{{{JOB}}}[1d]))", legend="{{stream}}"
+                    ),
+                ],
+            ),
+            Panel(
                 number=43,
                 title="Versions",
                 unit="none",
