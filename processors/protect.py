@@ -24,6 +24,9 @@ from schemas.lessons import Cohort, Lesson
 LEAST = 100
 # Standard errors between the target and what the wider hold gives: by chance once in a thousand.
 SURE = 3.29
+# How often a table is made, in event time. Holds are hours or days long, and so are the changes of how soon
+# communities undo.
+EVERY_MS = 3_600_000
 # The hold while nothing is known.
 UNKNOWN_MS = round(UNKNOWN_SECONDS * 1000)
 # A hold of 0 would be none at all.
@@ -78,7 +81,6 @@ class Learner:
 
     def table(self, targets: Sequence[float], now_ms: int) -> Learned:
         """The holds of all strata now: a row for each wiki that has a curve, and where a narrower one is better."""
-        self._curves.clear()
         rows = {}
         for stratum in sorted(self._windows):
             if stratum.activity and not stratum.editor_class:

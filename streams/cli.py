@@ -31,6 +31,7 @@ from streams.endpoints import Choice
 from streams.histories import InvalidHistory, run_curve, run_learn
 from streams.jars import BrokerError
 from streams.kafka import Out, send_all
+from streams.learning import load_seed
 from streams.offered import offered_streams
 from streams.policy_files import load
 from streams.reconcile import reconcile
@@ -420,12 +421,12 @@ def _why(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 def _what_if(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     settings = Settings.from_env(dict(env) | {"SLUICE_POLICIES": ",".join(arguments.policies)})
-    records: Iterable[what_if.Record]
+    records: Iterable[whatif.Record]
     records = what_if.from_capture(arguments.on) if arguments.on else asyncio.run(what_if.from_topic(settings))
     begin, end = (_time(text) for text in (arguments.begin, arguments.end))
     if begin is not None or end is not None:
         records = what_if.between(records, begin or 0, end or 2**63)
-    outcomes = what_if.compare(records, settings.policies, settings.grace_seconds)
+    outcomes = what_if.compare(records, settings.policies, settings.grace_seconds, load_seed(settings))
     print(whatif.table(outcomes))
     for path in arguments.picture:
         what_if.draw(outcomes, path)

@@ -7,10 +7,12 @@ from functools import cache
 import pytest
 from conftest import shared_data
 
-from processors import realised
+from processors import realised, whatif
 from processors.curve import Edit, Revision, judged, pages
 from processors.protect import UNKNOWN_MS
 from schemas.learned import Choice
+from schemas.log import Policies
+from schemas.policy_file import read_policy_file
 from streams.cli import main
 from streams.histories import read_history
 
@@ -21,6 +23,18 @@ TARGET = 0.98
 def held(name: str) -> list[realised.Held]:
     histories = pages(read_history(shared_data() / "histories" / f"{name}.csv.gz")).values()
     return realised.held_online([edit for history in histories for edit in judged(history)], TARGET)
+
+
+def test_the_gate_itself_keeps_the_wanted_share_away_under_such_a_policy_learning_from_what_it_sees():
+    found = pages(read_history(shared_data() / "histories" / "wikidata_sha1.csv.gz"))
+    rules = Policies(policies=(read_policy_file('name = "sure"\n[[rule]]\nprotect = 0.98\n'),))
+    records, truth = [], {}
+    for page_id, history in enumerate(found.values(), start=1):
+        records += whatif.history_log(history, page_id, rules)
+        truth |= {("history", page_id, e.revision.rev_id, 0): e for e in judged(history)}
+    (outcome,) = whatif.outcomes(whatif.over_log(records, rules), rules, truth)
+    assert outcome.known_bad == 624
+    assert outcome.protection == pytest.approx(TARGET, abs=0.02)
 
 
 def edit(number: int, at_s: int, after_s: float | None) -> Edit:
