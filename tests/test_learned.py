@@ -16,7 +16,7 @@ from processors.shard import Unreadable, rebuilt
 from schemas.decision import Decision, decode_decisions, encode_decision, encode_decisions
 from schemas.learned import Choice, Learned, Protect, Stratum
 from schemas.lessons import Lesson, Seed, decode_lessons, encode_lessons
-from schemas.log import KIND_CONTROL, Gap, Policies, encode_gap, encode_learned, encode_policies
+from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Gap, Policies, encode_gap, encode_learned, encode_policies
 from schemas.policy_file import read_policy_file
 from streams.why import chosen as said_of
 
@@ -332,7 +332,10 @@ def test_what_if_learns_from_the_log_as_it_goes_whatever_the_order_of_its_partit
 def test_what_if_begins_with_a_seed():
     rules = policies()
     seed = Seed(until_ms=EPOCH - 1, windows=list(learn(Learner(), Stratum("history", "anon", ""), [10] * 200).windows))
-    (decision,) = whatif.over_log(whatif.history_log(undone_hourly("P", 0), 1, rules), rules, seed)
+    log = list(whatif.history_log(undone_hourly("P", 0), 1, rules))[2:]
+    # No tick comes before the edit: of how long ago the seed is, nothing is heard yet.
+    assert [kind for _, kind, _ in log] == [KIND_EVENT, KIND_TICK]
+    (decision,) = whatif.over_log(log, rules, seed)
     assert decision.hold_ms == pytest.approx(600_000, rel=0.03)
     assert decision.protect is not None
     assert (decision.protect.curve, decision.protect.cases) == (Stratum("history"), 200)
