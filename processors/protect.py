@@ -6,6 +6,10 @@ by Kaplan and Meier, over all edits of the window: one that still stands counts 
 less the 48 hours in which what undid it may be undone. Bad edits are those that the curve reaches in the end; the hold
 is its quantile among them.
 
+A quantile that few cases lie beyond moves with each of them, and a hold that moves costs delay without protecting more.
+Such a one is read off a line through the slowest cases, of the logarithm of time against the normal distribution's
+quantiles: times to a revert are mixtures of lognormals, whose tail is that of the slowest one.
+
 A narrow stratum has few cases and those are old, which costs both protection and delay. So the wiki's own curve is
 used, and a narrower one only where its cases show, beyond chance, that the wider hold misses the target.
 """
@@ -14,7 +18,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from math import sqrt
+from math import exp, log, sqrt
+from statistics import NormalDist
 
 from processors.cohorts import DAY_MS, Curve, Window
 from schemas.learned import HIGHEST_TARGET, UNKNOWN_SECONDS, Choice, Learned, Stratum
@@ -24,10 +29,16 @@ from schemas.lessons import Cohort, Lesson
 LEAST = 100
 # Standard errors between the target and what the wider hold gives: by chance once in a thousand.
 SURE = 3.29
+# With fewer cases beyond a quantile it is read off the tail: so many times as many cases, and no fewer than FEW.
+FEW, TAIL = 10, 5
+# How often a table is made, in event time. Holds are hours or days long, and so are the changes of how soon
+# communities undo.
+EVERY_MS = 3_600_000
 # The hold while nothing is known.
 UNKNOWN_MS = round(UNKNOWN_SECONDS * 1000)
 # A hold of 0 would be none at all.
 _SHORTEST_MS = 1000
+_NORMAL = NormalDist()
 
 
 class Learner:
@@ -78,7 +89,6 @@ class Learner:
 
     def table(self, targets: Sequence[float], now_ms: int) -> Learned:
         """The holds of all strata now: a row for each wiki that has a curve, and where a narrower one is better."""
-        self._curves.clear()
         rows = {}
         for stratum in sorted(self._windows):
             if stratum.activity and not stratum.editor_class:
@@ -124,12 +134,36 @@ class _Holds:
         """The target's quantile of the time to the undoing."""
         known = self._holds_ms.get(target)
         if known is None:
-            # The next edit is one more draw: of n known ones, the k-th lies above k of n + 1.
-            wanted = target * self._shares[-1] * (self.cases + 1) / self.cases
-            reached = bisect_left(self._shares, wanted - 1e-12)
-            known = max(_SHORTEST_MS, self._times[min(reached, len(self._times) - 1)])
+            few = round(self.cases * (1 - target), 6) < FEW
+            known = max(_SHORTEST_MS, self._of_the_tail(target) if few else self._as_counted(target))
             self._holds_ms[target] = known
         return known
+
+    def _as_counted(self, target: float) -> int:
+        # The next edit is one more draw: of n known ones, the k-th lies above k of n + 1.
+        wanted = target * self._shares[-1] * (self.cases + 1) / self.cases
+        reached = bisect_left(self._shares, wanted - 1e-12)
+        return self._times[min(reached, len(self._times) - 1)]
+
+    def _of_the_tail(self, target: float) -> int:
+        share = max(TAIL * (1 - target), FEW / self.cases)
+        points: list[tuple[float, float, float]] = []  # (weight, normal quantile, logarithm of time)
+        before = 0.0
+        for time, reached in zip(self._times, self._shares, strict=True):
+            by_then = reached / self._shares[-1]
+            middle = (before + by_then) / 2
+            if middle > 1 - share:
+                points.append((by_then - before, _NORMAL.inv_cdf(middle), log(time)))
+            before = by_then
+        if len(points) < 2:
+            return self._as_counted(target)
+        weight = sum(w for w, _, _ in points)
+        x_mean, y_mean = sum(w * x for w, x, _ in points) / weight, sum(w * y for w, _, y in points) / weight
+        slope = sum(w * (x - x_mean) * (y - y_mean) for w, x, y in points) / sum(
+            w * (x - x_mean) ** 2 for w, x, _ in points
+        )
+        wanted = min(target * (self.cases + 1) / self.cases, 1 - 1 / (2 * self.cases))
+        return round(exp(y_mean + slope * (_NORMAL.inv_cdf(wanted) - x_mean)))
 
     def is_missed(self, hold_ms: int, target: float) -> bool:
         """Whether this hold would give these edits less protection than the target, or more, beyond chance."""

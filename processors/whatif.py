@@ -1,11 +1,12 @@
 """What policies would have done: the core over a log under other policies, and what came of it. Pure.
 
 A log of the source has its own ticks and control records; the latter are left out and `policies` put in their place.
-A history has neither: it is heard without delay, a tick before every edit that is due before it.
+A history has neither: it is heard without delay, a tick before every edit.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -13,10 +14,23 @@ from statistics import mean, median
 
 from processors.curve import Edit, Revision, event
 from processors.hear import RISK_STREAMS
+from processors.plans import ACTIVITY_MS, Rules
+from processors.protect import EVERY_MS, Learner
 from processors.shard import Shard, Unreadable
 from schemas.decision import Decision
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
-from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Tick, encode_policies, encode_tick
+from schemas.learned import NOTHING_LEARNED
+from schemas.lessons import Lesson, Seed
+from schemas.log import (
+    KIND_CONTROL,
+    KIND_EVENT,
+    KIND_TICK,
+    Policies,
+    Tick,
+    encode_learned,
+    encode_policies,
+    encode_tick,
+)
 from schemas.reasons import Bar, State
 
 STREAMS = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, RECENT_CHANGE, *RISK_STREAMS)
@@ -25,6 +39,8 @@ STREAMS = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, RECENT_CHANGE, *RISK_STR
 HOT_PAGES = 100_000
 
 EditKey = tuple[str, int, int, int]
+# (partition, kind, value) of `sluice.source.v1`
+Record = tuple[int, bytes, bytes]
 
 
 @dataclass(slots=True)
@@ -85,40 +101,88 @@ class Outcome:
         return median(self.delays_s.values()) if self.delays_s else None
 
 
-def over_log(records: Iterable[tuple[int, bytes, bytes]], policies: Policies) -> Iterator[Decision]:
-    """records: (partition, kind, value) of `sluice.source.v1`. The end of the log is not the end of time."""
+def over_log(records: Iterable[Record], policies: Policies, seed: Seed | None = None) -> Iterator[Decision]:
+    """What the policies would have decided. The end of the log is not the end of time.
+
+    Where they ask for protection, their holds are learned from the log as it goes, and from `seed` before: the log is
+    then walked twice, so that the order of its partitions does not matter.
+    """
+    targets = Rules(policies).targets
+    if targets:
+        records = list(records)
+    tables = list(_tables(records, policies, targets, seed)) if targets else []
+    applied: Counter[int] = Counter()
+    for partition, shard, decisions in _walk(records, policies):
+        yield from decisions
+        while applied[partition] < len(tables) and tables[applied[partition]][0] <= shard.heard:
+            shard.apply(KIND_CONTROL, tables[applied[partition]][1])
+            applied[partition] += 1
+
+
+def _walk(
+    records: Iterable[Record], policies: Policies, *, teaches: bool = False
+) -> Iterator[tuple[int, Shard, list[Decision]]]:
+    """Per record its partition, the shard that has walked over it, and what that decided. Control records are none."""
     shards: dict[int, Shard] = {}
     for partition, kind, value in records:
         shard = shards.get(partition)
         if shard is None:
-            shard = shards[partition] = Shard()
+            shard = shards[partition] = Shard(teaches=teaches)
             shard.apply(KIND_CONTROL, encode_policies(policies))
+            yield partition, shard, []
         if kind == KIND_CONTROL:
             continue
         try:
-            yield from (d for group in shard.apply(kind, value) for d in group.decisions)
+            groups = shard.apply(kind, value)
         except Unreadable:
             continue  # the gate sets it aside
+        yield partition, shard, [d for group in groups for d in group.decisions]
         if len(shard.hot) > HOT_PAGES:
             shard.flush(shard.changed())
 
 
+def _tables(
+    records: Iterable[Record], policies: Policies, targets: Sequence[float], seed: Seed | None
+) -> Iterator[tuple[int, bytes]]:
+    """(watermark from which it is in force, table): as the source would have written them, once an hour."""
+    lessons: list[tuple[int, Lesson]] = []
+    for _, shard, _ in _walk(records, policies, teaches=True):
+        lessons += [(shard.heard, lesson) for lesson in shard.lessons]
+        shard.lessons.clear()
+    learner, last, due_ms = Learner(seed.windows if seed else ()), NOTHING_LEARNED, -1
+    for heard_ms, lesson in sorted(lessons, key=lambda each: each[0]):
+        if heard_ms >= due_ms:
+            table = learner.table(targets, max(heard_ms, seed.until_ms if seed else -1))
+            if table.rows != last.rows:
+                # What is known before the first edit is in force from the start.
+                yield heard_ms if due_ms >= 0 else -1, encode_learned(table)
+                last = table
+            due_ms = max(0, heard_ms + EVERY_MS)
+        learner.hear(lesson)
+
+
 def over_history(history: Sequence[Revision], page_id: int, policies: Policies) -> Iterator[Decision]:
-    """One page's history, and after it as much time as any hold may take."""
-    shard = Shard()
-    shard.apply(KIND_CONTROL, encode_policies(policies))
+    """What the policies would have decided over one page's history."""
+    return over_log(history_log(history, page_id, policies), policies)
+
+
+def history_log(history: Sequence[Revision], page_id: int, policies: Policies) -> Iterator[Record]:
+    """One page's history as a log of its own, heard without delay: before it a month in which nothing happened, after
+    it as much time as any hold may take.
+    """
+    ends_ms = Rules(policies).longest_ms
     for number, (before, revision) in enumerate(pairwise((None, *history)), start=1):
         if revision is not None:
-            yield from _tick(shard, number, revision.at_ms - 1)
-            message = event(revision, page_id, before)
-            yield from (d for group in shard.apply(KIND_EVENT, message) for d in group.decisions)
-    if history and shard.rules is not None:
-        yield from _tick(shard, len(history) + 1, history[-1].at_ms + shard.rules.longest_ms)
+            if before is None:
+                yield _tick(page_id, 0, revision.at_ms - ACTIVITY_MS - 1)
+            yield _tick(page_id, number, revision.at_ms - 1)
+            yield page_id, KIND_EVENT, event(revision, page_id, before)
+    if history:
+        yield _tick(page_id, len(history) + 1, history[-1].at_ms + ends_ms)
 
 
-def _tick(shard: Shard, number: int, at_ms: int) -> Iterator[Decision]:
-    tick = Tick(number=number, heard_ms=dict.fromkeys(STREAMS, at_ms), cursor=())
-    yield from (d for group in shard.apply(KIND_TICK, encode_tick(tick)) for d in group.decisions)
+def _tick(partition: int, number: int, at_ms: int) -> Record:
+    return partition, KIND_TICK, encode_tick(Tick(number=number, heard_ms=dict.fromkeys(STREAMS, at_ms), cursor=()))
 
 
 def outcomes(

@@ -24,7 +24,7 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from processors.protect import Learner
+from processors.protect import EVERY_MS, Learner
 from schemas.deadletter import DeadLetter
 from schemas.learned import Learned
 from schemas.lessons import (
@@ -47,8 +47,6 @@ from streams.kafka import Out, close_consumer, consumer, letter_out, origin, rea
 from streams.settings import InvalidSetting, Settings
 from streams.topics import Topics
 
-# Of event time. Holds are hours or days long, and so are the changes of how soon communities undo.
-EVERY_MS = 3_600_000
 # Records of lessons between two transactions of the log, so that catching up does not hold up the source.
 MOST_RECORDS = 24
 # A wiki has up to 36 strata; the fifty with the most cases are shown.

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from processors import curve, whatif
-from schemas.decision import Decision
 from schemas.log import Policies
 from schemas.policy import Match, Policy, Rule
 from schemas.policy_file import InvalidPolicy
@@ -50,14 +49,14 @@ def attempt(policies: Sequence[Policy], path: Path) -> str:
     if path.name.removesuffix(".gz").endswith(".csv"):
         pages = curve.pages(read_history(path))
         truth: dict[whatif.EditKey, curve.Edit] = {}
-        decisions: list[Decision] = []
+        records: list[whatif.Record] = []
         for page_id, history in enumerate(pages.values(), start=1):
             for edit in curve.judged(history):
                 truth["history", page_id, edit.revision.rev_id, 0] = edit
-            decisions += whatif.over_history(history, page_id, rules)
-        return whatif.table(whatif.outcomes(decisions, rules, truth))
-    records = ((r.partition, r.kind, r.value) for r in read_capture(path))
-    return whatif.table(whatif.outcomes(whatif.over_log(records, rules), rules))
+            records += whatif.history_log(history, page_id, rules)
+        return whatif.table(whatif.outcomes(whatif.over_log(records, rules), rules, truth))
+    captured = ((r.partition, r.kind, r.value) for r in read_capture(path))
+    return whatif.table(whatif.outcomes(whatif.over_log(captured, rules), rules))
 
 
 def whom(match: Match) -> str:

@@ -9,6 +9,7 @@ import orjson
 
 from processors import whatif
 from schemas.event import milliseconds
+from schemas.lessons import Seed
 from schemas.log import KIND_EVENT, KIND_TICK, Policies, decode_tick
 from schemas.policy import Policy
 from streams.capture import read_capture
@@ -16,24 +17,22 @@ from streams.kafka import header, read_partition
 from streams.settings import Settings
 from streams.topics import Topics
 
-Record = tuple[int, bytes, bytes]
 
-
-async def from_topic(settings: Settings) -> list[Record]:
+async def from_topic(settings: Settings) -> list[whatif.Record]:
     """Everything that `sluice.source.v1` holds now."""
-    records: list[Record] = []
+    records: list[whatif.Record] = []
     for partition in range(settings.partitions):
         found = await read_partition(settings, Topics(settings).source, partition)
         records += [(partition, header(r, "kind") or b"", r.value) for r in found if r.value is not None]
     return records
 
 
-def from_capture(path: Path) -> Iterator[Record]:
+def from_capture(path: Path) -> Iterator[whatif.Record]:
     """Raises `InvalidCapture` and `OSError`."""
     return ((record.partition, record.kind, record.value) for record in read_capture(path))
 
 
-def between(records: Iterable[Record], from_ms: int, to_ms: int) -> Iterator[Record]:
+def between(records: Iterable[whatif.Record], from_ms: int, to_ms: int) -> Iterator[whatif.Record]:
     """The records of that span of event time. Time itself goes on to its end: ticks beyond it are left out."""
     for partition, kind, value in records:
         if kind == KIND_EVENT:
@@ -46,10 +45,15 @@ def between(records: Iterable[Record], from_ms: int, to_ms: int) -> Iterator[Rec
             yield partition, kind, value
 
 
-def compare(records: Iterable[Record], policies: Sequence[Policy], grace_seconds: float) -> list[whatif.Outcome]:
-    """What each policy would have done. What cannot be read is passed over, as the gate passes it over."""
+def compare(
+    records: Iterable[whatif.Record], policies: Sequence[Policy], grace_seconds: float, seed: Seed
+) -> list[whatif.Outcome]:
+    """What each policy would have done. What cannot be read is passed over, as the gate passes it over.
+
+    seed: what is known at the begin, for policies that ask for protection.
+    """
     rules = Policies(policies=tuple(policies), grace_seconds=grace_seconds)
-    return whatif.outcomes(whatif.over_log(records, rules), rules)
+    return whatif.outcomes(whatif.over_log(records, rules, seed), rules)
 
 
 def draw(outcomes: Sequence[whatif.Outcome], path: Path) -> None:

@@ -6,13 +6,17 @@ from dataclasses import replace
 
 import pytest
 from test_gate import EPOCH, Line, sha
+from test_protect import learn
 
+from processors import whatif
+from processors.curve import Revision
+from processors.protect import Learner
 from processors.prove import derive
 from processors.shard import Unreadable, rebuilt
-from schemas.decision import Decision, decode_decisions, encode_decisions
+from schemas.decision import Decision, decode_decisions, encode_decision, encode_decisions
 from schemas.learned import Choice, Learned, Protect, Stratum
-from schemas.lessons import Lesson, decode_lessons, encode_lessons
-from schemas.log import KIND_CONTROL, Gap, Policies, encode_gap, encode_learned, encode_policies
+from schemas.lessons import Lesson, Seed, decode_lessons, encode_lessons
+from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Gap, Policies, encode_gap, encode_learned, encode_policies
 from schemas.policy_file import read_policy_file
 from streams.why import chosen as said_of
 
@@ -195,9 +199,9 @@ def test_the_proof_leads_to_the_hold_and_a_hold_that_does_not_follow_is_no_proof
     told = (decision.state, decision.reason, decision.decided_for_ms)
     assert derive(decision, line.rules) == told
     assert decision.protect is not None
-    assert derive(replace(decision, protect=decision.protect._replace(hold_ms=99_000)), line.rules) is None
+    assert derive(decision._replace(protect=decision.protect._replace(hold_ms=99_000)), line.rules) is None
     assert derive(decision._replace(protect=None), line.rules) is None
-    assert derive(replace(decision, protect=decision.protect._replace(target=0.9)), line.rules) is None
+    assert derive(decision._replace(protect=decision.protect._replace(target=0.9)), line.rules) is None
 
 
 def test_a_fixed_hold_says_nothing_of_learning():
@@ -294,3 +298,44 @@ def test_nothing_is_said_where_no_policy_asks_for_protection():
     line.edit(2, at=10, user="Vandal")
     line.edit(3, at=70, sha1=sha("r1"), user="Bob")
     assert lessons(line) == []
+
+
+# What-if.
+
+
+def undone_hourly(page: str, count: int, after_s: int = 600) -> list[Revision]:
+    """An edit each hour that another undoes after ten minutes."""
+    made = [Revision(page=page, rev_id=1, at_ms=EPOCH, user="good", kind="registered", sha1="a")]
+    for number in range(1, count + 1):
+        at_ms, rev = EPOCH + number * 3_600_000, 2 * number
+        made.append(Revision(page=page, rev_id=rev, at_ms=at_ms, user="vandal", kind="anon", sha1=f"v{rev}"))
+        back = Revision(
+            page=page, rev_id=rev + 1, at_ms=at_ms + after_s * 1000, user="good", kind="registered", sha1="a"
+        )
+        made.append(back)
+    return made
+
+
+def test_what_if_learns_from_the_log_as_it_goes_whatever_the_order_of_its_partitions():
+    rules = policies(HEAD + 'emit = "each"\n')
+    logs = [list(whatif.history_log(undone_hourly(f"P{page}", 400), page, rules)) for page in (1, 2)]
+    decisions = list(whatif.over_log([record for log in logs for record in log], rules))
+    mixed = [record for pair in zip(*logs, strict=True) for record in pair]
+    assert sorted(map(encode_decision, whatif.over_log(mixed, rules))) == sorted(map(encode_decision, decisions))
+    holds = {d.rev_id: d.hold_ms for d in decisions}
+    # A day that was watched for a week, less the two days in which an undoing may be undone.
+    known = (1 + 7 + 2) * 24
+    assert holds[2 * (known - 48) + 1] == 7 * DAY * 1000
+    assert holds[2 * (known + 48) + 1] == pytest.approx(600_000, rel=0.03)
+
+
+def test_what_if_begins_with_a_seed():
+    rules = policies()
+    seed = Seed(until_ms=EPOCH - 1, windows=list(learn(Learner(), Stratum("history", "anon", ""), [10] * 200).windows))
+    log = list(whatif.history_log(undone_hourly("P", 0), 1, rules))[2:]
+    # No tick comes before the edit: of how long ago the seed is, nothing is heard yet.
+    assert [kind for _, kind, _ in log] == [KIND_EVENT, KIND_TICK]
+    (decision,) = whatif.over_log(log, rules, seed)
+    assert decision.hold_ms == pytest.approx(600_000, rel=0.03)
+    assert decision.protect is not None
+    assert (decision.protect.curve, decision.protect.cases) == (Stratum("history"), 200)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import exp, log
+from statistics import NormalDist
 
 import pytest
 
@@ -41,6 +43,19 @@ def test_the_hold_is_the_time_that_the_next_edit_stays_below_with_the_wanted_pro
     # Of 100 known times, the k-th lies above k of the 101 that there are with the next one.
     learner = learn(Learner(), ANON, range(1, 101))
     assert learner.choose(ANON, target, NOW_MS) == (near(minutes), Stratum("enwiki"), 100)
+
+
+def test_a_quantile_that_few_cases_lie_beyond_is_that_of_a_lognormal_tail_and_one_case_moves_it_little():
+    normal = NormalDist(mu=log(60), sigma=1.5)
+    times = [exp(normal.inv_cdf((n + 0.5) / 300)) for n in range(300)]
+    learner = learn(Learner(), ANON, times)
+    wanted = exp(normal.inv_cdf(0.98 * 301 / 300))
+    hold_ms = learner.choose(ANON, 0.98, NOW_MS).hold_ms
+    assert hold_ms == pytest.approx(wanted * MINUTE_MS, rel=0.05)
+    # The sixth slowest, beyond which the five lie that a target of 98 % lets through, is as slow as the fifth.
+    times[294] = times[295]
+    moved_ms = learn(Learner(), ANON, times).choose(ANON, 0.98, NOW_MS).hold_ms
+    assert abs(moved_ms / hold_ms - 1) < 0.02
 
 
 def test_an_edit_that_still_stands_counts_for_as_long_as_it_has_stood():
