@@ -134,7 +134,9 @@ class Eraser:
         if any(None in revs for revs in revisions.values()):
             # Now we know which revisions the page had: recent changes name no page.
             for wiki, page_id, rev_id in found.revs:
-                revisions.setdefault((wiki, page_id), set()).add(rev_id)
+                # Of another page the edit after a hidden one was found, too, which nobody hid.
+                if None in revisions[wiki, page_id]:
+                    revisions[wiki, page_id].add(rev_id)
             found = await self._scan(reader, revisions, starts, end)
         self._know(revisions)
         letters = await self._reduce_letters(reader, revisions, starts[self._letters], end)
@@ -190,6 +192,8 @@ class Eraser:
             found.revs.add((wiki, int(page), int(rev)))
         place = header(record, "place") or b"%d:%d" % (record.offset, record.timestamp)
         if value == record.value and kind == KIND_SKELETON:
+            # It was erased before; the broker still has the event as well.
+            found.by_key.pop((record.partition, record.key), None)
             return
         headers = [(name, each) for name, each in record.headers if name not in {"kind", "place"}]
         found.by_key[record.partition, record.key] = Out(
@@ -239,15 +243,28 @@ def _without_bytes(letter: Any) -> Out:
     What went wrong in words may quote the bytes.
     """
     kept = [(name, value) for name, value in letter.headers if name in {"step", "reason", "origin"}]
-    meta = lenient_meta(letter.value)
-    event_id = meta.event_id.encode() if meta is not None else b""
     return Out(
         topic=letter.topic,
         key=letter.key,
         value=b"",
         partition=letter.partition,
-        headers=[*kept, ("detail", b"erased: it was hidden at the source"), ("erased", event_id)],
+        headers=[
+            *kept,
+            ("detail", b"erased: it was hidden at the source"),
+            ("erased", _event_id(letter.value).encode()),
+        ],
     )
+
+
+def _event_id(payload: bytes) -> str:
+    """Of the event that a dead letter holds, as a message of the source or within a record of content; else ""."""
+    meta = lenient_meta(payload)
+    if meta is not None:
+        return meta.event_id
+    try:
+        return str(orjson.loads(payload)["event"]["meta"]["id"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ""
 
 
 def count(erasure: Erasure) -> None:

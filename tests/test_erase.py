@@ -20,7 +20,7 @@ from test_source import running, until
 
 from processors.digest import user_key
 from processors.shard import Shard
-from processors.skeleton import concerns, hidden_by, mentions, skeleton
+from processors.skeleton import concerns, hidden_by, mentions, skeleton, stays
 from schemas.content import record_key
 from schemas.deadletter import DeadLetter
 from schemas.decision import encode_decision
@@ -175,6 +175,49 @@ async def test_what_is_hidden_goes_from_the_log_and_the_proof_names_what_went(
     assert not any(b"a-tele" in r.value for r in kinds(log, b"skeleton") if r.key != key_of(edit(6), 6))
     places = {r.key: int((header(r, "place") or b"").split(b":")[0]) for r in kinds(log, b"skeleton")}
     assert places == {r.key: r.offset for r in log.events if r.key in reduced}
+
+
+def suppress(n: int, *, page: int, at: int = 101) -> dict[str, Any]:
+    """The whole page goes, with everything about its last revision."""
+    doc = edit(n, page=page) | {"page_change_kind": "delete"}
+    flags = {"is_content_visible": False, "is_editor_visible": False, "is_comment_visible": False}
+    doc["meta"] |= {"id": f"suppress-{page}", "dt": rfc3339(AT_MS + at)}
+    doc["revision"] = {"rev_id": n, "rev_dt": doc["dt"]} | flags
+    return doc
+
+
+@pytest.mark.kafka
+async def test_the_edit_after_a_hidden_one_stays_itself_also_when_another_page_is_suppressed_at_the_same_time(
+    make_settings: MakeSettings,
+) -> None:
+    async with SseServer().running() as server:
+        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
+        await server.add(edit(5), edit(6, prior=5, user="Another"), edit(9, page=8), edit(10, page=8, prior=9))
+        await server.add(recent_change(9, AT_MS), hide(5), suppress(10, page=8))
+        async with running(settings.with_(recentchange="all")):
+            recent = f"enwiki::9:{recent_change(9, AT_MS)['meta']['id']}".encode()
+            gone = {key_of(edit(5), 5), key_of(edit(9, page=8), 9), key_of(edit(10, page=8), 10), recent}
+            log = await until(settings, lambda log: gone <= {r.key for r in kinds(log, b"skeleton")})
+            log = await until(settings, lambda log: key_of(edit(6), 6) in {r.key for r in kinds(log, b"skeleton")})
+    left = {r.key: r.value for r in kinds(log, b"skeleton")}
+    assert stays(left[key_of(edit(6), 6)])
+    assert not any(stays(left[key]) for key in gone)
+
+
+@pytest.mark.kafka
+async def test_what_two_streams_report_as_hidden_is_reduced_once(make_settings: MakeSettings) -> None:
+    async with SseServer().running() as server:
+        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
+        await server.add(edit(5), hide(5))
+        async with running(settings):
+            log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 1)
+            before = len(kinds(log, b"skeleton"))
+            again = hide(5, at=200)
+            again["meta"]["id"] = "hide-again"
+            await server.add(again)
+            log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 2)
+    # Of the second report itself.
+    assert len(kinds(log, b"skeleton")) == before + 1
 
 
 @pytest.mark.parametrize(
