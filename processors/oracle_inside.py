@@ -10,7 +10,7 @@ import orjson
 
 from processors.oracle_facts import Check, Disagreement, Finding, Line, PageKey, Record
 from processors.oracle_ledger import Ledger
-from processors.oracle_log import Partitioner, erased_revisions
+from processors.oracle_log import Partitioner, proved
 from processors.oracle_published import Sent, page_in
 from schemas.event import PageChange
 
@@ -159,7 +159,7 @@ def check_finished(line: Line, edits: Sequence[PageChange]) -> Finding:
 
     Of what was hidden since there may be nothing any more, wherever the broker has tidied up.
     """
-    erased = erased_revisions(line)
+    erased = proved(line).hidden
     content = {_page_and_rev(r.key) for r in line.content if r.value is not None}
     enriched = {_page_and_rev(r.key) for r in line.enriched if r.value is not None}
     letters = [record.headers.get("erased") or record.value or b"" for record in line.deadletter]

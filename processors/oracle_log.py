@@ -179,18 +179,33 @@ def _names_of(offered: Offered) -> set[bytes]:
     return {str(meta.get("id")).encode()} if isinstance(meta, dict) else set()
 
 
-def erased_revisions(line: Line) -> Mapping[tuple[str, int, int], int]:
-    """Each revision that was hidden, by the proofs of their erasure → the broker's time of the proof."""
-    found: dict[tuple[str, int, int], int] = {}
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """What the proofs of erasure name: (wiki, page, revision) → the broker's time of the proof.
+
+    hidden: revisions that were hidden. unsaid: those after them, of which only what they say of the hidden one went.
+    """
+
+    hidden: Mapping[tuple[str, int, int], int]
+    unsaid: Mapping[tuple[str, int, int], int]
+
+
+def proved(line: Line) -> Proved:
+    hidden: dict[tuple[str, int, int], int] = {}
+    unsaid: dict[tuple[str, int, int], int] = {}
     for record in line.source:
         if record.headers.get("kind") != KIND_ERASURE:
             continue
         proof = orjson.loads(record.value or b"{}")
+        page = proof["wiki"], proof["page_id"]
         keys = [each["key"].split(":", 3) for each in proof["records"]]
-        revs = {int(rev) for wiki, page, rev, _ in keys if (wiki, page) == (proof["wiki"], str(proof["page_id"]))}
-        for rev_id in revs if proof["rev_id"] is None else {proof["rev_id"]}:
-            found.setdefault((proof["wiki"], proof["page_id"], rev_id), record.at_ms)
-    return found
+        revs = {int(rev) for wiki, page_id, rev, _ in keys if (wiki, page_id) == (page[0], str(page[1]))}
+        gone = revs if proof["rev_id"] is None else {proof["rev_id"]}
+        for rev_id in gone:
+            hidden.setdefault((*page, rev_id), record.at_ms)
+        for rev_id in revs - gone:
+            unsaid.setdefault((*page, rev_id), record.at_ms)
+    return Proved(hidden, unsaid)
 
 
 def _has_letter(letters: set[bytes | None], offered: Offered) -> bool:

@@ -11,7 +11,7 @@ import orjson
 
 from processors.oracle_decisions import EditKey, Made
 from processors.oracle_facts import Check, Disagreement, Finding, Line, PageKey, Record
-from processors.oracle_log import erased_revisions
+from processors.oracle_log import proved
 from schemas.reasons import Bar, State
 
 
@@ -170,19 +170,17 @@ def check_published(
 
 def check_erased(sent: Sequence[Sent], pages: Sequence[Sent], line: Line) -> Finding:
     """C6: of what was hidden, nothing that went out before the proof stands, nor what the edit after it says of it."""
-    erased = erased_revisions(line)
+    proofs = proved(line)
     last = {(each.record.topic, each.record.key): each for each in [*sent, *pages]}
     wrong = []
     for each in last.values():
         if each.doc is None or each.action != "release":
             continue
-        _, wiki, page_id, rev_id, _ = each.key
-        parent = at(each.doc, "change", "revision", "parent_id")
-        said = [rev_id] if each.doc.get("delta") is None else [rev_id, parent]
-        for hidden in said:
-            proved_ms = erased.get((wiki, page_id, hidden))
-            if proved_ms is not None and each.record.at_ms < proved_ms:
-                wrong.append(about(Check.VIEW, each, f"revision {hidden} is hidden", "nothing of it", "its words"))
+        revision = each.key[1:4]
+        said = each.doc.get("delta") is not None
+        proved_ms = max(proofs.hidden.get(revision, 0), proofs.unsaid.get(revision, 0) if said else 0)
+        if each.record.at_ms < proved_ms:
+            wrong.append(about(Check.VIEW, each, "it was hidden, or its parent was", "nothing of that", "its words"))
     return Finding(check=Check.VIEW, looked_at=len(last), disagreements=tuple(wrong))
 
 
