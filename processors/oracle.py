@@ -91,6 +91,7 @@ def score(
             check_decisions(found, made),
             published.check_published(made, sent, line, tuple(line.edits)),
             published.check_pages(sent, pages),
+            published.check_erased(sent, pages, line),
             inside.check_finished(line, edits),
         ]
     return Score(

@@ -10,7 +10,7 @@ import orjson
 
 from processors.oracle_facts import Check, Disagreement, Finding, Line, PageKey, Record
 from processors.oracle_ledger import Ledger
-from processors.oracle_log import Partitioner
+from processors.oracle_log import Partitioner, proved
 from processors.oracle_published import Sent, page_in
 from schemas.event import PageChange
 
@@ -155,14 +155,22 @@ def check_homes(line: Line, murmur2: Partitioner) -> Finding:
 
 
 def check_finished(line: Line, edits: Sequence[PageChange]) -> Finding:
-    """C8: each revision of the log has its content, each content its parsed record, or a dead letter says why not."""
+    """C8: each revision of the log has its content, each content its parsed record, or a dead letter says why not.
+
+    Of what was hidden since there may be nothing any more, wherever the broker has tidied up.
+    """
+    erased = proved(line).hidden
     content = {_page_and_rev(r.key) for r in line.content if r.value is not None}
     enriched = {_page_and_rev(r.key) for r in line.enriched if r.value is not None}
-    letters = [record.value or b"" for record in line.deadletter]
+    letters = [record.headers.get("erased") or record.value or b"" for record in line.deadletter]
     wrong = []
     for event in edits:
         revision = (event.wiki, event.page_id, event.rev_id)
-        if revision in enriched or any(event.meta.event_id.encode() in letter for letter in letters):
+        if (
+            revision in enriched
+            or revision in erased
+            or any(event.meta.event_id.encode() in letter for letter in letters)
+        ):
             continue
         missing = "parsed record" if revision in content else "content"
         wrong.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,17 @@ import orjson
 from processors.oracle_facts import Check, Disagreement, Finding, Line, PageKey, Record
 from processors.oracle_ledger import Ledger, Offered
 from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, Canary, RecentChange
-from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, InvalidRecord, Policies, Tick, decode_control, decode_tick
+from schemas.log import (
+    KIND_CONTROL,
+    KIND_ERASURE,
+    KIND_EVENT,
+    KIND_TICK,
+    InvalidRecord,
+    Policies,
+    Tick,
+    decode_control,
+    decode_tick,
+)
 
 # What every hold > 0 must have heard before it lets an edit out.
 NEEDED = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE)
@@ -142,8 +153,10 @@ def check_source_complete(ledger: Ledger, line: Line, parts: Sequence[Partition]
         if not good and (astray or offered.offset < passed.get(offered.topic, 0)):
             wrong.append(_not_at_home(offered, there, home))
     letters = {record.value for record in line.deadletter}
+    erased = {name for record in line.deadletter if "erased" in record.headers for name in _names(record)}
     for offered in ledger.unreadable:
         kept = offered.raw in letters if offered.raw is not None else _has_letter(letters, offered)
+        kept = kept or not erased.isdisjoint(_names_of(offered))
         if not kept and offered.offset < passed.get(offered.topic, 0):
             wrong.append(
                 Disagreement(
@@ -156,6 +169,47 @@ def check_source_complete(ledger: Ledger, line: Line, parts: Sequence[Partition]
     return Finding(
         check=Check.COMPLETE, looked_at=len(ledger.kept) + len(ledger.unreadable), disagreements=tuple(wrong)
     )
+
+
+def _names(letter: Record) -> tuple[bytes, bytes]:
+    """By what a dead letter is known whose bytes are erased: its event's id, and its place, which has their digest."""
+    return letter.headers["erased"] or b"-", letter.headers.get("origin", b"-")
+
+
+def _names_of(offered: Offered) -> set[bytes]:
+    if offered.raw is not None:
+        return {b"sse:" + hashlib.sha256(offered.raw).hexdigest().encode()}
+    meta = (offered.doc or {}).get("meta")
+    return {str(meta.get("id")).encode()} if isinstance(meta, dict) else set()
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """What the proofs of erasure name: (wiki, page, revision) → the broker's time of the proof.
+
+    hidden: revisions that were hidden. unsaid: those after them, of which only what they say of the hidden one went.
+    """
+
+    hidden: Mapping[tuple[str, int, int], int]
+    unsaid: Mapping[tuple[str, int, int], int]
+
+
+def proved(line: Line) -> Proved:
+    hidden: dict[tuple[str, int, int], int] = {}
+    unsaid: dict[tuple[str, int, int], int] = {}
+    for record in line.source:
+        if record.headers.get("kind") != KIND_ERASURE:
+            continue
+        proof = orjson.loads(record.value or b"{}")
+        page = proof["wiki"], proof["page_id"]
+        keys = [each["key"].split(":", 3) for each in proof["records"]]
+        revs = {int(rev) for wiki, page_id, rev, _ in keys if (wiki, page_id) == (page[0], str(page[1]))}
+        gone = revs if proof["rev_id"] is None else {proof["rev_id"]}
+        for rev_id in gone:
+            hidden.setdefault((*page, rev_id), record.at_ms)
+        for rev_id in revs - gone:
+            unsaid.setdefault((*page, rev_id), record.at_ms)
+    return Proved(hidden, unsaid)
 
 
 def _has_letter(letters: set[bytes | None], offered: Offered) -> bool:

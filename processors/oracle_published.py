@@ -11,6 +11,7 @@ import orjson
 
 from processors.oracle_decisions import EditKey, Made
 from processors.oracle_facts import Check, Disagreement, Finding, Line, PageKey, Record
+from processors.oracle_log import proved
 from schemas.reasons import Bar, State
 
 
@@ -86,6 +87,10 @@ def check_once(sent: Sequence[Sent]) -> Finding:
     seen: dict[tuple[str, str], Sent] = {}
     for each in sent:
         if each.doc is None:
+            # Both lie on the same partition; it may come again, with less in it.
+            gone = seen.pop((each.policy, each.record.key.decode()), None)
+            if gone is not None and gone.doc is not None:
+                seen.pop((each.policy, _id(gone.doc)), None)
             continue
         firsts = [seen.setdefault((each.policy, name), each) for name in (each.record.key.decode(), _id(each.doc))]
         twice = [first for first in firsts if first is not each]
@@ -103,8 +108,10 @@ def check_order(sent: Sequence[Sent], made: Mapping[EditKey, Sequence[Made]]) ->
     wrong = []
     last: dict[tuple[str, PageKey], Sent] = {}
     released: set[EditKey] = set()
+    erased: set[EditKey] = set()
     for each in sorted(sent, key=lambda s: (s.record.topic, s.record.partition, s.record.offset)):
         if each.doc is None:
+            erased.add(each.key)
             continue
         policy, wiki, page_id, rev_id, epoch = each.key
         if each.action == "retract":
@@ -113,6 +120,8 @@ def check_order(sent: Sequence[Sent], made: Mapping[EditKey, Sequence[Made]]) ->
                 wrong.append(about(Check.ORDER, each, "no release came before it", "a release first", "a retraction"))
             continue
         released.add(each.key)
+        if each.key in erased:
+            continue  # it comes again where it was erased, whatever came since
         before = last.get((policy, (wiki, page_id)))
         if before is not None and (before.key[3], before.key[4]) > (rev_id, epoch):
             what = f"it came after revision {before.key[3]} of the same page"
@@ -159,6 +168,22 @@ def check_published(
     return Finding(check=Check.VIEW, looked_at=len(made), disagreements=tuple(wrong))
 
 
+def check_erased(sent: Sequence[Sent], pages: Sequence[Sent], line: Line) -> Finding:
+    """C6: of what was hidden, nothing that went out before the proof stands, nor what the edit after it says of it."""
+    proofs = proved(line)
+    last = {(each.record.topic, each.record.key): each for each in [*sent, *pages]}
+    wrong = []
+    for each in last.values():
+        if each.doc is None or each.action != "release":
+            continue
+        revision = each.key[1:4]
+        said = each.doc.get("delta") is not None
+        proved_ms = max(proofs.hidden.get(revision, 0), proofs.unsaid.get(revision, 0) if said else 0)
+        if each.record.at_ms < proved_ms:
+            wrong.append(about(Check.VIEW, each, "it was hidden, or its parent was", "nothing of that", "its words"))
+    return Finding(check=Check.VIEW, looked_at=len(last), disagreements=tuple(wrong))
+
+
 def _differs(key: EditKey, decided: Sequence[Made], action: str, *, wanted: bool, sent: Sent | None) -> Disagreement:
     policy, wiki, page_id, rev_id, _ = key
     why = "; ".join(f"{made.decision.state.value} in {made.record.place}" for made in decided) or "nothing was decided"
@@ -188,13 +213,19 @@ def pages_of_topics(line: Line) -> list[Sent]:
 def check_pages(sent: Sequence[Sent], pages: Sequence[Sent]) -> Finding:
     """The pages topics folded: each page shows the newest edit that went out, or nothing if that was taken back."""
     heads: dict[tuple[str, str, int], Sent] = {}
-    gone: set[EditKey] = set()
+    taken_back: set[EditKey] = set()
+    erased: set[EditKey] = set()
     for each in sent:
         page = each.key[:3]
         if each.action == "retract":
-            gone.add(each.key)
+            taken_back.add(each.key)
+        elif each.doc is None:
+            erased.add(each.key)
+        else:
+            erased.discard(each.key)
         if each.doc is not None and (page not in heads or each.key[3:] >= heads[page].key[3:]):
             heads[page] = each
+    gone = taken_back | erased
     shown = {each.key[:3]: each for each in pages}
     wrong = []
     for page in sorted(set(heads) | set(shown)):

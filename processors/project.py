@@ -9,6 +9,7 @@ import orjson
 
 from processors.rights import rights
 from schemas.decision import Decision, encode_signal
+from schemas.enriched import DeltaAbsent
 from schemas.event import rfc3339
 from schemas.log import InvalidRecord
 
@@ -78,6 +79,23 @@ def retract_record(decision: Decision, *, topic: str, released_at_ms: int) -> by
     )
 
 
+def without_parent(released: bytes) -> bytes:
+    """A released edit as it may stay once its parent was hidden: what it changed quotes the parent.
+
+    The same bytes where it says nothing of that.
+    """
+    doc = orjson.loads(released)
+    if doc["delta"] is None and doc.get("data_delta") is None:
+        return released
+    return _dumps(doc | {"delta": None, "delta_absent": DeltaAbsent.HIDDEN, "data_delta": None})
+
+
+def on_topic(released: bytes, topic: str) -> bytes:
+    """A released edit as another topic has it."""
+    doc = orjson.loads(released)
+    return _dumps(doc | {"meta": doc["meta"] | {"stream": topic}})
+
+
 def record_id(decision: Decision, action: str) -> str:
     """One id per event, in a UUID's clothes: the same edit released again by a replay has the same."""
     name = f"{decision.policy}:{decision.wiki}:{decision.page_id}:{decision.rev_id}:{decision.epoch}:{action}"
@@ -85,8 +103,13 @@ def record_id(decision: Decision, action: str) -> str:
     return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-a{digest[17:20]}-{digest[20:32]}"
 
 
+def edit_key(wiki: str, page_id: int, rev_id: int, epoch: int, action: str) -> bytes:
+    """action: `release` or `retract`."""
+    return f"{wiki}:{page_id}:{rev_id}:{epoch}:{action}".encode()
+
+
 def _key(decision: Decision, action: str) -> bytes:
-    return f"{decision.wiki}:{decision.page_id}:{decision.rev_id}:{decision.epoch}:{action}".encode()
+    return edit_key(decision.wiki, decision.page_id, decision.rev_id, decision.epoch, action)
 
 
 def _meta(decision: Decision, action: str, topic: str) -> dict[str, Any]:

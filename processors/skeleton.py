@@ -102,7 +102,7 @@ def concerns(key: bytes, payload: bytes, hidden: Mapping[tuple[str, int], set[in
     revs = hidden.get((wiki, int(page)), set())
     if not revs:
         return False
-    return None in revs or int(rev) in revs or _prior_rev_id(payload) in revs
+    return None in revs or int(rev) in revs or prior_rev_id(payload) in revs
 
 
 def skeleton(payload: bytes, hidden: set[int | None]) -> bytes:
@@ -147,7 +147,8 @@ def _rev_id(event: Event) -> int | None:
     return None if isinstance(event, RecentChange) and event.rev_id is None else getattr(event, "rev_id", None)
 
 
-def _prior_rev_id(payload: bytes) -> int | None:
+def prior_rev_id(payload: bytes) -> int | None:
+    """The revision that a page change has as its prior state."""
     if b"prior_state" not in payload:
         return None
     try:

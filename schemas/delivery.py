@@ -1,11 +1,13 @@
-"""`sluice.publish-state.v1`: what waits to be published of one page. Key `wiki:page`.
+"""`sluice.publish-state.v1`: what waits to be published of one page, and what is out of it. Key `wiki:page`.
 
 Content is never stored here, only its offset in `sluice.enriched.v1`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import struct
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import orjson
@@ -48,14 +50,42 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A release that went out, by which it can be erased. at_ms: by the broker's clock not before that, to the second.
+
+    retracted: it was taken back since; its record is there all the same.
+    """
+
+    rev_id: int
+    epoch: int
+    at_ms: int
+    retracted: bool = False
+
+
+# Few bytes each: of every edit of the last weeks there is one per policy.
+_SENT = struct.Struct(">QHI?")
+SENT_BYTES = _SENT.size
+
+
+def pack_sent(sent: Iterable[Sent]) -> bytes:
+    return b"".join(_SENT.pack(each.rev_id, each.epoch, each.at_ms // 1000, each.retracted) for each in sent)
+
+
+def unpack_sent(packed: bytes) -> Iterator[Sent]:
+    for rev_id, epoch, at_seconds, retracted in _SENT.iter_unpack(packed):
+        yield Sent(rev_id=rev_id, epoch=epoch, at_ms=1000 * at_seconds, retracted=retracted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """queue: releases in the order they were decided. heads: per policy."""
+    """queue: releases in the order they were decided. heads: per policy. sent: per policy, packed, the oldest first."""
 
     wiki: str
     page_id: int
     held: tuple[Held, ...] = ()
     queue: tuple[Queued, ...] = ()
     heads: Mapping[str, Head] = field(default_factory=dict)
+    sent: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def encode_delivery(delivery: Delivery) -> bytes:
@@ -65,6 +95,7 @@ def encode_delivery(delivery: Delivery) -> bytes:
             "held": [[h.event_id, h.offset, h.at_ms, sorted(h.settled), h.rev_id] for h in delivery.held],
             "page_id": delivery.page_id,
             "queue": [[orjson.Fragment(encode_decision(q.decision)), q.decided_at_ms] for q in delivery.queue],
+            "sent": {policy: base64.b64encode(packed).decode() for policy, packed in delivery.sent.items()},
             "wiki": delivery.wiki,
         },
         option=orjson.OPT_SORT_KEYS,
@@ -97,6 +128,8 @@ def decode_delivery(payload: bytes) -> Delivery:
                 str(policy): Head(rev_id=int(rev_id), epoch=int(epoch))
                 for policy, (rev_id, epoch) in doc["heads"].items()
             },
+            # A state from before there was this has none.
+            sent={str(policy): base64.b64decode(packed) for policy, packed in doc.get("sent", {}).items()},
         )
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
         raise InvalidRecord(f"no delivery state: {exc!r}") from exc

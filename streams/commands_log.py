@@ -57,10 +57,10 @@ def add(commands: Commands) -> None:
 def _streams(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     settings = Settings.from_env(env)
     offered = asyncio.run(offered_streams(settings))
-    for stream in sorted({*offered, *settings.streams}):
-        followed = "followed" if stream in settings.streams else ""
+    for stream in sorted({*offered, *settings.followed}):
+        followed = "followed" if stream in settings.followed else ""
         print(f"{stream:<64} {followed if stream in offered else f'{followed}, but not offered'}".rstrip())
-    return run.OK if set(settings.streams) <= set(offered) else run.FAILED
+    return run.OK if set(settings.followed) <= set(offered) else run.FAILED
 
 
 def _endpoint(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:

@@ -17,6 +17,7 @@ from schemas.log import InvalidRecord
 from streams import look, policy_command, run, what_if, why
 from streams.commands import Commands, add_command
 from streams.histories import run_curve, run_learn
+from streams.learning import load_seed
 from streams.policy_files import load
 from streams.quality import in_json, read_rows
 from streams.settings import InvalidSetting, Settings
@@ -118,12 +119,12 @@ def _why(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 def _what_if(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     settings = Settings.from_env(dict(env) | {"SLUICE_POLICIES": ",".join(arguments.policies)})
-    records: Iterable[what_if.Record]
+    records: Iterable[whatif.Record]
     records = what_if.from_capture(arguments.on) if arguments.on else asyncio.run(what_if.from_topic(settings))
     begin, end = (_time(text) for text in (arguments.begin, arguments.end))
     if begin is not None or end is not None:
         records = what_if.between(records, begin or 0, end or 2**63)
-    outcomes = what_if.compare(records, settings.policies, settings.grace_seconds)
+    outcomes = what_if.compare(records, settings.policies, settings.grace_seconds, load_seed(settings))
     print(whatif.table(outcomes))
     for path in arguments.picture:
         what_if.draw(outcomes, path)

@@ -60,8 +60,15 @@ class Enrich:
         self._newest_ms = 0
         self._lag: dict[int, float] = {}
 
-    async def attempt(self, key: bytes, value: bytes | None, *, partition: int, offset: int) -> Out:
-        """What to send for one record of `content`: its enriched record, or a dead letter. Never raises."""
+    async def attempt(
+        self, key: bytes, value: bytes | None, *, partition: int, offset: int, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> Out:
+        """What to send for one record of `content`: its enriched record, or a dead letter. Never raises.
+
+        A tombstone erases here what it erased there; headers: they say what it leaves.
+        """
+        if value is None:
+            return Out(topic=self.topics.enriched, key=key, value=None, partition=partition, headers=headers)
         origin = f"{self.topics.content}/{partition}/{offset}"
         try:
             return await self._patiently(key, value, partition)
@@ -73,10 +80,10 @@ class Enrich:
             reason, detail = SetAside.UNPARSEABLE, repr(exc)
         log.warning("dead-lettered %s: %s: %s", origin, reason, detail[:300])
         metrics.DEAD_LETTERS.labels(Step.ENRICH, reason).inc()
-        letter = DeadLetter(step=Step.ENRICH, reason=reason, detail=detail, origin=origin, payload=value or b"")
+        letter = DeadLetter(step=Step.ENRICH, reason=reason, detail=detail, origin=origin, payload=value)
         return letter_out(self.topics.deadletter, letter)
 
-    async def _patiently(self, key: bytes, value: bytes | None, partition: int) -> Out:
+    async def _patiently(self, key: bytes, value: bytes, partition: int) -> Out:
         """While there can be no process to parse, the page waits: it is not at fault."""
         while True:
             try:
@@ -85,10 +92,7 @@ class Enrich:
                 log.exception("no process to parse, trying again")
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _enriched(self, key: bytes, value: bytes | None, partition: int) -> Out:
-        """A tombstone erases here what it erased there."""
-        if value is None:
-            return Out(topic=self.topics.enriched, key=key, value=None, partition=partition)
+    async def _enriched(self, key: bytes, value: bytes, partition: int) -> Out:
         parsed = await self._workers.parse(value)
         out = Out(topic=self.topics.enriched, key=key, value=parsed.record, partition=partition)
         try:
@@ -176,7 +180,13 @@ def build_app(settings: Settings, workers: ParseWorkers) -> App:
         began = time.monotonic()
         metrics.RECORDS.labels(Step.ENRICH, "in").inc(len(events))
         attempts = [
-            work.attempt(event.key, event.value, partition=event.message.partition, offset=event.message.offset)
+            work.attempt(
+                event.key,
+                event.value,
+                partition=event.message.partition,
+                offset=event.message.offset,
+                headers=list(dict(event.message.headers or ()).items()),
+            )
             for event in events
         ]
         outs = await asyncio.gather(*attempts)

@@ -7,9 +7,10 @@ hiding a proof, which names what was erased and says nothing of it. The source's
 how far we looked, so that a crash costs another look and nothing else.
 
 The skeleton is what the steps behind go by: fetch reads it after the event, however late it is, and erases the texts
-(enrich carries that on); publish erases what it published by itself. Dead letters are searched here, those that came
-before the hiding and those that a late step writes after it; one that names what was hidden loses its bytes and keeps
-its reason and place. A late letter is known as such for as long as the source runs.
+(enrich carries that on, and publish erases what went out). Dead letters are searched here, those that came before the
+hiding and those that a late step writes after it; one that names what was hidden loses its bytes and keeps its reason
+and place. What was hidden is remembered for those, and for events that come after their hiding: streams have no order
+among each other. A restart learns it again from the proofs, back to where the slowest step is.
 
 When the bytes are gone is Kafka's part: a key's older records go when the cleaner passes, at most
 `max.compaction.lag.ms` (a day) and some minutes after the skeleton was written.
@@ -28,25 +29,23 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from processors.digest import page_partition
+from processors.remembered import Remembered, Revisions
 from processors.route import lenient_meta
-from processors.skeleton import Hidden, concerns, hidden_by, mentions, skeleton
-from schemas.event import InvalidEvent
+from processors.skeleton import Hidden, concerns, hidden_by, mentions, prior_rev_id, skeleton
+from schemas.event import InvalidEvent, PageChange, VisibilityChange, decode_event
 from schemas.log import KIND_ERASURE, KIND_EVENT, KIND_SKELETON
 from streams import metrics
 from streams.failpoints import failpoint
 from streams.kafka import Out, close_consumer, consumer, header
 from streams.settings import Settings
 from streams.topics import Topics
+from streams.undone import oldest_undone_ms
 
 # The log is stamped by the broker, hidings by the wiki; so much may their clocks differ.
 CLOCKS_MS = 600_000
 RETRY_SECONDS = 5.0
-# Of so many pages we remember what was hidden, for letters that come late: days of them.
-KNOWN_PAGES = 10_000
 
 log = logging.getLogger("sluice.erase")
-
-Revisions = dict[tuple[str, int], set[int | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +75,7 @@ class Eraser:
         self.group = self._topics.group("erase")
         self._partitions = [TopicPartition(self._topics.source, p) for p in range(settings.partitions)]
         self._letters = TopicPartition(self._topics.deadletter, 0)
-        self._known: Revisions = {}
+        self._remembered: Remembered | None = None
 
     async def follow(self, write: Callable[[Erasure], Awaitable[None]]) -> None:
         """Look for ever; `write` returns once it is committed. Ends by being cancelled."""
@@ -85,6 +84,8 @@ class Eraser:
             try:
                 await reader.start()
                 reader.assign([*self._partitions, self._letters])
+                if self._remembered is None:
+                    self._remembered = await self._remember(reader)
                 while True:
                     erasure = await self.look(reader)
                     if erasure is not None:
@@ -97,26 +98,63 @@ class Eraser:
             finally:
                 await close_consumer(reader)
 
+    async def _remember(self, reader: AIOKafkaConsumer) -> Remembered:
+        """What was hidden since what the slowest step does next was written, from the proofs."""
+        remembered = Remembered()
+        since_ms = await oldest_undone_ms(self._settings) - CLOCKS_MS
+        first, end = await reader.beginning_offsets(self._partitions), await reader.end_offsets(self._partitions)
+        starts = await self._starts(reader, since_ms, first)
+        for tp in self._partitions:
+            async for record in _read(reader, tp, starts[tp], end[tp]):
+                if header(record, "kind") == KIND_ERASURE and record.value is not None:
+                    remembered.learn(orjson.loads(record.value))
+        return remembered
+
     async def look(self, reader: AIOKafkaConsumer) -> Erasure | None:
         """What is to be written for the hidings that came since the last look; None if nothing came at all."""
+        remembered = self._remembered = self._remembered or Remembered()
         everything = [*self._partitions, self._letters]
         first = await reader.beginning_offsets(everything)
         end = await reader.end_offsets(everything)
         hidings: list[Hidden] = []
+        late = _Found()
+        # Of letters that are written until this is committed the next look knows.
+        known = {page: set(revs) for page, revs in remembered.revisions.items()}
         letters_from = max(first[self._letters], await reader.committed(self._letters) or 0)
         moved = letters_from < end[self._letters]
         for tp in self._partitions:
             start = max(first[tp], await reader.committed(tp) or 0)
             moved = moved or start < end[tp]
             async for record in _read(reader, tp, start, end[tp]):
-                if header(record, "kind") == KIND_EVENT and record.value is not None:
-                    hidden = hidden_by(record.value)
-                    hidings += [hidden] if hidden is not None else []
+                if header(record, "kind") != KIND_EVENT or record.value is None:
+                    continue
+                hidden = hidden_by(record.value)
+                if hidden is not None:
+                    hidings.append(hidden)
+                    continue
+                _note_what_is_shown(remembered, record)
+                if revisions := remembered.concerning(record.key, record.value):
+                    self._reduce_late(record, revisions, late)
         if not moved:
             return None
-        outs = await self._erase(reader, hidings, first, end) if hidings else []
-        outs += await self._reduce_letters(reader, self._known, letters_from, end)
+        outs = [*late.by_key.values()]
+        outs += await self._erase(reader, hidings, first, end) if hidings else []
+        outs += await self._reduce_letters(reader, known, letters_from, end)
         return Erasure(outs=outs, offsets=end, hidings=len(hidings))
+
+    def _reduce_late(self, record: Any, revisions: Revisions, late: _Found) -> None:
+        """An event that came after what it repeats was hidden; most are as the source itself reduced them."""
+        ((wiki, page_id), revs) = next(iter(revisions.items()))
+        _, _, rev, event_id = record.key.decode().split(":", 3)
+        self._reduce(record, KIND_EVENT, revisions, late)
+        out = late.by_key.get((record.partition, record.key))
+        if out is None or _says_no_more(record.value, out.value):
+            late.by_key.pop((record.partition, record.key), None)
+            return
+        rev_id = int(rev) if int(rev) in revs else prior_rev_id(record.value)
+        hidden = Hidden(wiki=wiki, page_id=page_id, rev_id=rev_id, since_ms=0, cause=f"late:{event_id}")
+        proof = self._proof(hidden, late)
+        late.by_key[proof.partition or 0, proof.key] = proof
 
     async def _erase(
         self,
@@ -134,17 +172,14 @@ class Eraser:
         if any(None in revs for revs in revisions.values()):
             # Now we know which revisions the page had: recent changes name no page.
             for wiki, page_id, rev_id in found.revs:
-                revisions.setdefault((wiki, page_id), set()).add(rev_id)
+                # Of another page the edit after a hidden one was found, too, which nobody hid.
+                if None in revisions[wiki, page_id]:
+                    revisions[wiki, page_id].add(rev_id)
             found = await self._scan(reader, revisions, starts, end)
-        self._know(revisions)
+        if self._remembered is not None:
+            self._remembered.add(revisions)
         letters = await self._reduce_letters(reader, revisions, starts[self._letters], end)
         return [*found.by_key.values(), *letters, *(self._proof(hidden, found) for hidden in hidings)]
-
-    def _know(self, revisions: Revisions) -> None:
-        for page, revs in revisions.items():
-            self._known[page] = self._known.pop(page, set()) | revs
-        while len(self._known) > KNOWN_PAGES:
-            del self._known[next(iter(self._known))]
 
     async def _reduce_letters(
         self, reader: AIOKafkaConsumer, revisions: Revisions, start: int, end: Mapping[TopicPartition, int]
@@ -190,6 +225,8 @@ class Eraser:
             found.revs.add((wiki, int(page), int(rev)))
         place = header(record, "place") or b"%d:%d" % (record.offset, record.timestamp)
         if value == record.value and kind == KIND_SKELETON:
+            # It was erased before; the broker still has the event as well.
+            found.by_key.pop((record.partition, record.key), None)
             return
         headers = [(name, each) for name, each in record.headers if name not in {"kind", "place"}]
         found.by_key[record.partition, record.key] = Out(
@@ -233,21 +270,51 @@ async def _read(reader: AIOKafkaConsumer, tp: TopicPartition, start: int, end: i
                 yield record
 
 
+def _note_what_is_shown(remembered: Remembered, record: Any) -> None:
+    """record: an event that hides nothing. It may put a revision before readers again."""
+    if b"visibility" not in record.value and b"undelete" not in record.value:
+        return
+    event = decode_event(record.value)
+    again = isinstance(event, PageChange) and event.all_visible and event.kind in {"undelete", "visibility_change"}
+    if isinstance(event, VisibilityChange) or (isinstance(event, PageChange) and again):
+        remembered.shown(event.wiki, event.page_id, event.rev_id)
+
+
+def _says_no_more(event: bytes, left: bytes | None) -> bool:
+    """Whether a skeleton leaves nothing out but what says nothing: the event was made after the hiding."""
+    whole, bare = orjson.loads(event), orjson.loads(left or b"{}")
+    bare.pop("skeleton", None)
+    return bool(whole == bare)
+
+
 def _without_bytes(letter: Any) -> Out:
     """A dead letter as it may stay: which step, why, where it came from, and which event, so that it is written once.
 
     What went wrong in words may quote the bytes.
     """
     kept = [(name, value) for name, value in letter.headers if name in {"step", "reason", "origin"}]
-    meta = lenient_meta(letter.value)
-    event_id = meta.event_id.encode() if meta is not None else b""
     return Out(
         topic=letter.topic,
         key=letter.key,
         value=b"",
         partition=letter.partition,
-        headers=[*kept, ("detail", b"erased: it was hidden at the source"), ("erased", event_id)],
+        headers=[
+            *kept,
+            ("detail", b"erased: it was hidden at the source"),
+            ("erased", _event_id(letter.value).encode()),
+        ],
     )
+
+
+def _event_id(payload: bytes) -> str:
+    """Of the event that a dead letter holds, as a message of the source or within a record of content; else ""."""
+    meta = lenient_meta(payload)
+    if meta is not None:
+        return meta.event_id
+    try:
+        return str(orjson.loads(payload)["event"]["meta"]["id"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return ""
 
 
 def count(erasure: Erasure) -> None:

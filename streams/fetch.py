@@ -5,7 +5,8 @@ the same key. It decides nothing: what to ask is the batcher's, what an answer m
 
 Nobody else writes `content`, so what erases a text comes after it, however late we are: the skeleton that stands in the
 log for an event drops what is under way for it and leaves a tombstone; where only its parent was hidden, the revision
-is asked for anew, under the event that the skeleton is.
+is asked for anew, under the event that the skeleton is. Of what is too old to have a skeleton, and of whole pages, the
+hiding itself leaves one: the page's own topic may show it still.
 
     source ──► read ──► batcher ──► dispatch ──► ask (3 at once) ──► outbox ──► content, deadletter
                                        ▲                                │
@@ -31,7 +32,7 @@ from processors.batcher import Batch, Batcher, Job
 from processors.held import HeldTexts, HiddenTexts
 from processors.pace import Breaker, BreakerState, Budget
 from processors.patience import Patience, answer_without_asking, close, endure, endure_page, hear, hear_page
-from processors.skeleton import stays
+from processors.skeleton import Hidden, hidden_by, stays
 from processors.turns import TURN_SECONDS, Turns
 from schemas.content import Content, Html, Text, encode_content, record_key
 from schemas.deadletter import DeadLetter
@@ -46,7 +47,7 @@ from streams.kafka import Out, RecordTooLarge, header, letter_out, quiet_client_
 from streams.out_of_order import OutOfOrder, Ticket
 from streams.outbox import Outbox
 from streams.settings import Settings
-from streams.topics import Topics, limits
+from streams.topics import KEEP_MS, Topics, limits
 
 # Above this nothing more is read: an event that waits takes about 10 kB.
 MAX_IN_FLIGHT = 2000
@@ -159,14 +160,21 @@ class Fetch:
             # A skeleton says of an edit what was so when it was made.
             self._hear(event)
         if not isinstance(event, PageChange) or event.kind not in EDIT_KINDS:
-            ticket.done()
+            hidden = hidden_by(payload) if kind == KIND_EVENT else None
+            if hidden is not None and _is_beyond_the_log(hidden, event):
+                gone = self._tombstone(ticket, hidden.wiki, hidden.page_id, hidden.rev_id or 0)
+                self._outbox.put([gone], lambda: self._erased(ticket))
+            else:
+                ticket.done()
             return
         if kind == KIND_SKELETON:
             self._erase(event)
+            place = event.wiki, event.page_id, event.rev_id
             if not stays(payload):
-                self._outbox.put([self._tombstone(ticket, event)], lambda: self._erased(ticket))
+                self._outbox.put([self._tombstone(ticket, *place)], lambda: self._erased(ticket))
                 return
-            self._outbox.put([self._tombstone(ticket, event)], self._count_tombstone)
+            gone = self._tombstone(ticket, *place, left=b"all but what is of its parent")
+            self._outbox.put([gone], self._count_tombstone)
         self._begin(Job(event=event, origin=ticket))
 
     def _hear(self, event: Event) -> None:
@@ -187,9 +195,15 @@ class Fetch:
             job.origin.done()
         self._held.forget(event.wiki, event.rev_id)
 
-    def _tombstone(self, ticket: Ticket, event: PageChange) -> Out:
-        key = record_key(event.wiki, event.page_id, event.rev_id)
-        return Out(topic=self._topics.content, key=key, value=None, partition=ticket.record.partition)
+    def _tombstone(self, ticket: Ticket, wiki: str, page_id: int, rev_id: int, *, left: bytes = b"") -> Out:
+        """rev_id: 0 = all of the page. left: what may be said again of the revision, "" = nothing."""
+        return Out(
+            topic=self._topics.content,
+            key=record_key(wiki, page_id, rev_id),
+            value=None,
+            partition=ticket.record.partition,
+            headers=[("left", left)] if left else [],
+        )
 
     def _erased(self, ticket: Ticket) -> None:
         ticket.done()
@@ -416,6 +430,11 @@ class Fetch:
     def _is_ours(self, job: Job) -> bool:
         """False once its partition is another worker's, or what it was about was erased."""
         return job in self._open and self._log.is_ours(job.origin)
+
+
+def _is_beyond_the_log(hidden: Hidden, event: Event) -> bool:
+    """Whether no skeleton will come of what was hidden, since the log does not have it any more; a page may show it."""
+    return hidden.rev_id is None or hidden.since_ms < event.meta.at_ms - KEEP_MS
 
 
 def _age(job: Job) -> float:

@@ -126,12 +126,12 @@ SOURCE_ENDPOINT = Gauge(
 ENDPOINTS = ("primary", "fallback")
 ERASED = Counter(
     "sluice_erased_total",
-    "What was written to erase what was hidden: skeletons in the log, tombstones on content, dead letters without "
-    "their bytes, proofs. A proof for each hiding; worry when hidings come and proofs do not.",
+    "What was written to erase what was hidden: skeletons in the log, tombstones on content and on releases, dead "
+    "letters without their bytes, proofs. A proof for each hiding; worry when hidings come and proofs do not.",
     labelnames=("what",),
     registry=REGISTRY,
 )
-ERASED_BY = ("skeleton", "tombstone", "letter", "proof")
+ERASED_BY = ("skeleton", "tombstone", "release", "letter", "proof")
 SCHEMA_DRIFT = Counter(
     "sluice_schema_drift_total",
     "Events with a newer minor version of their schema than we know; they are read all the same. Look at what is new.",

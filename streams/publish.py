@@ -2,6 +2,10 @@
 
 Reads `decisions` and `enriched`; writes the edits and pages of each policy, `publish-state`, `quality` and the offsets
 in one transaction. What waits is an offset into `enriched`; the record is read again when it goes out.
+
+What was hidden at the source goes from here as well, when `enriched` says so: a tombstone there erases what was
+released of the revision under its own key, whatever became of it since, and the page if it shows it. Where only the
+parent was hidden, the release stays without what it says of that: a tombstone under its key, and the rest again.
 """
 
 from __future__ import annotations
@@ -9,22 +13,33 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from processors.deliver import Emission, Release, content_came, content_went, decided
-from processors.project import release_key, release_record, retract_key, retract_record
+from processors.deliver import Emission, Erase, Release, content_came, content_went, decided, unsay
+from processors.project import (
+    edit_key,
+    on_topic,
+    release_key,
+    release_record,
+    retract_key,
+    retract_record,
+    without_parent,
+)
 from schemas.deadletter import DeadLetter
 from schemas.decision import Decision, decode_decisions, encode_decisions
 from schemas.delivery import Delivery, decode_delivery, encode_delivery
+from schemas.enriched import DeltaAbsent
 from schemas.log import InvalidRecord
 from schemas.page import page_key
 from schemas.reasons import Bar, SetAside, Step
 from streams import metrics
 from streams.exactly_once import ExactlyOnce
-from streams.kafka import Out, consumer, letter_out, origin, read_partition
+from streams.kafka import Out, consumer, header, letter_out, origin, read_partition
+from streams.published import Published
 from streams.quality import Ledger
 from streams.settings import Settings
 from streams.topics import Topics, limits
@@ -50,6 +65,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await loop.run(stop)
     finally:
         await handler.contents.close()
+        await handler.published.close()
 
 
 class Publish:
@@ -62,6 +78,7 @@ class Publish:
         self._pages: dict[int, dict[PageKey, Delivery]] = {}
         self._newest_ms = 0
         self.contents = Contents(settings, self._topics.enriched)
+        self.published = Published(settings)
         self.quality = Ledger(settings)
 
     async def own(self, partition: int) -> None:
@@ -83,13 +100,18 @@ class Publish:
         touched: set[PageKey] = set()
         for record in records:
             try:
-                changed, emissions = self._apply(partition, record)
+                key, emissions = self._apply(partition, record)
             except InvalidRecord as exc:
                 outs.append(self._letter(record, str(exc)))
                 continue
-            touched |= changed
+            if key is None:
+                continue
+            touched.add(key)
             for emission in emissions:
-                outs += await self._emit_or_set_aside(partition, emission)
+                if isinstance(emission, Erase):
+                    outs += await self._erase(partition, key, emission, outs)
+                else:
+                    outs += await self._emit_or_set_aside(partition, emission)
         for key in sorted(touched):
             delivery = self._pages[partition][key]
             value = encode_delivery(delivery)
@@ -105,42 +127,73 @@ class Publish:
         metrics.RECORDS.labels(Step.PUBLISH, "out").inc(len(published))
         if self._newest_ms > 0:
             metrics.LAST_EVENT.labels(Step.PUBLISH).set(self._newest_ms / 1000)
+        metrics.ERASED.labels("release").inc(sum(out.value is None and out.key.endswith(b":release") for out in outs))
         for out in outs:
             if out.topic == self._topics.deadletter:
                 metrics.DEAD_LETTERS.labels(Step.PUBLISH, dict(out.headers)["reason"].decode()).inc()
 
-    def _apply(self, partition: int, record: Any) -> tuple[set[PageKey], list[Emission]]:
-        """One input record. Raises `InvalidRecord` before anything has changed."""
+    def _apply(self, partition: int, record: Any) -> tuple[PageKey | None, Sequence[Emission | Erase]]:
+        """One input record: the page that it changed, if any. Raises `InvalidRecord` before anything has changed."""
         pages = self._pages[partition]
-        if record.value is None:
-            return self._erased(pages, record), []
         if record.topic == self._topics.enriched:
-            key, rev_id, event_id = _edit_of(record.value)
-            self.contents.keep(partition, record.offset, record.value)
-            page = pages.get(key) or Delivery(wiki=key[0], page_id=key[1])
-            pages[key], emissions = content_came(
-                page, event_id, rev_id, record.offset, record.timestamp, self._policies
-            )
-            return {key}, emissions
-        decisions = decode_decisions(record.value)
+            return self._enriched(pages, record)
+        decisions = decode_decisions(record.value or b"")
         if not decisions:
-            return set(), []
+            return None, []
         self.quality.hear(partition, decisions, record.offset)
         self._newest_ms = max(self._newest_ms, *(decision.decided_for_ms for decision in decisions))
         key = (decisions[0].wiki, decisions[0].page_id)
         page = pages.get(key) or Delivery(wiki=key[0], page_id=key[1])
         pages[key], emissions = decided(page, decisions, record.timestamp, self._policies)
-        return {key}, emissions
+        return key, emissions
 
-    def _erased(self, pages: dict[PageKey, Delivery], record: Any) -> set[PageKey]:
-        """An erased record must not go out any more; what was published of it is erased under its own key."""
+    def _enriched(
+        self, pages: dict[PageKey, Delivery], record: Any
+    ) -> tuple[PageKey | None, Sequence[Emission | Erase]]:
+        if record.value is None:
+            return self._erased(pages, record)
+        edit = _edit_of(record.value)
+        self.contents.keep(record.partition, record.offset, record.value)
+        page = pages.get(edit.page) or Delivery(wiki=edit.page[0], page_id=edit.page[1])
+        erasures: list[Erase] = []
+        if edit.parent_hidden:
+            page, erasures = unsay(page, edit.rev_id, record.timestamp, wholly=False)
+        pages[edit.page], emissions = content_came(
+            page, edit.event_id, edit.rev_id, record.offset, record.timestamp, self._policies
+        )
+        return edit.page, [*erasures, *emissions]
+
+    def _erased(self, pages: dict[PageKey, Delivery], record: Any) -> tuple[PageKey | None, Sequence[Emission | Erase]]:
+        """An erased record must not go out any more; what went out of it goes."""
         wiki, page_id, rev_id = record.key.decode().split(":")
         key = wiki, int(page_id)
         page = pages.get(key)
-        if page is None or (left := content_went(page, int(rev_id))) is page:
-            return set()
+        if page is None:
+            return None, []
+        wholly = header(record, "left") is None
+        left, erasures = unsay(content_went(page, int(rev_id)), int(rev_id), record.timestamp, wholly=wholly)
+        if left is page:
+            return None, []
         pages[key] = left
-        return {key}
+        return key, erasures
+
+    async def _erase(self, partition: int, page: PageKey, erase: Erase, before: Sequence[Out]) -> list[Out]:
+        """before: what goes out with it and nobody can read yet."""
+        if erase.policy not in self._policies:
+            return []
+        edits, pages = self._topics.edits(erase.policy), self._topics.pages(erase.policy)
+        key, on_page = edit_key(*page, erase.sent.rev_id, erase.sent.epoch, "release"), page_key(*page)
+        outs = [Out(topic=edits, key=key, value=None, partition=partition)]
+        if erase.wholly:
+            return outs + [Out(topic=pages, key=on_page, value=None, partition=partition)] * erase.on_page
+        last = next((out for out in reversed(before) if (out.topic, out.key) == (edits, key)), None)
+        said = last.value if last else await self.published.read(edits, partition, key, erase.sent.at_ms)
+        if said is None or (left := without_parent(said)) == said:
+            return []
+        outs.append(Out(topic=edits, key=key, value=left, partition=partition))
+        if erase.on_page:
+            outs.append(Out(topic=pages, key=on_page, value=on_topic(left, pages), partition=partition))
+        return outs
 
     async def _emit_or_set_aside(self, partition: int, emission: Emission) -> list[Out]:
         """A release whose content is gone from `enriched` cannot be made; its decision is kept as a dead letter."""
@@ -231,7 +284,7 @@ class Contents:
             while await self._reader.position(tp) < end:
                 batch = await self._reader.getmany(tp, timeout_ms=1000)
                 for record in batch.get(tp, ()):
-                    if record.value is not None and _edit_of(record.value)[2] == decision.event_id:
+                    if record.value is not None and _edit_of(record.value).event_id == decision.event_id:
                         return bytes(record.value)
         raise LookupError(
             f"no record of {decision.wiki}:{decision.rev_id} at or after {self._topic}/{partition}/{offset}"
@@ -242,10 +295,23 @@ class Contents:
             await self._reader.stop()
 
 
-def _edit_of(enriched: bytes) -> tuple[PageKey, int, str]:
-    """Page, revision and event id of an enriched record. Raises `InvalidRecord`."""
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """What an enriched record is about."""
+
+    page: PageKey
+    rev_id: int
+    event_id: str
+    parent_hidden: bool
+
+
+def _edit_of(enriched: bytes) -> _Edit:
+    """Raises `InvalidRecord`."""
     try:
         doc = orjson.loads(enriched)
-        return (str(doc["wiki"]), int(doc["page_id"])), int(doc["rev_id"]), str(doc["change"]["event_id"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as exc:
+        hidden = doc.get("delta_absent") == DeltaAbsent.HIDDEN
+        return _Edit(
+            (str(doc["wiki"]), int(doc["page_id"])), int(doc["rev_id"]), str(doc["change"]["event_id"]), hidden
+        )
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as exc:
         raise InvalidRecord(f"no enriched record: {exc!r}") from exc

@@ -52,7 +52,7 @@ async def judged(settings: Settings, path: Path, *, wait_seconds: float) -> tupl
             ledger = read_ledger(
                 file,
                 wikis=settings.wikis,
-                streams=settings.streams,
+                streams=settings.followed,
                 all_changes=settings.recentchange == "all",
             )
         found = score(

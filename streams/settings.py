@@ -13,6 +13,7 @@ from schemas.event import (
     RECENT_CHANGE,
     RISK_STREAMS,
     TAGS_CHANGE,
+    TOPIC_PREDICTION,
     VISIBILITY_CHANGE,
     milliseconds,
 )
@@ -47,7 +48,8 @@ class Settings:
     source: str = _about("base URL of an EventStreams server", DEFAULT_SOURCE)
     source_fallback: str = _about("base URL of a second EventStreams server; empty = none", "")
     streams: tuple[str, ...] = _about(
-        "streams to follow, comma-separated; page_change, tags and visibility must be among them",
+        "streams to follow, comma-separated; page_change, tags and visibility must be among them; topic predictions "
+        "are added at the start if a policy asks for topics",
         (*REQUIRED_STREAMS, RECENT_CHANGE, *RISK_STREAMS),
     )
     recentchange: str = _about("which recent changes to keep: needed (log actions, patrolled edits) or all", "needed")
@@ -151,6 +153,13 @@ class Settings:
     def rules(self) -> Policies:
         """The policies as they enter the log."""
         return Policies(policies=self.policies, grace_seconds=self.grace_seconds)
+
+    @property
+    def followed(self) -> tuple[str, ...]:
+        """The streams to ask for: those of `streams`, and topic predictions if a policy asks for topics."""
+        asks = any(rule.match.topic for policy in self.policies for rule in policy.rules)
+        missing = asks and TOPIC_PREDICTION not in self.streams
+        return (*self.streams, TOPIC_PREDICTION) if missing else self.streams
 
     @property
     def user_agent(self) -> str:

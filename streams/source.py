@@ -342,16 +342,18 @@ class Batches:
             return []
         if kind != RECONCILED:
             return self._everywhere(KIND_CONTROL, b"control:%d:%b" % (record.offset, record.key or b""), record.value)
+        # What it says may be hidden one day; from then on it is looked for in the log and in the dead letters alone.
+        gone = Out(topic=self._topics.control, key=record.key or b"", value=None, partition=record.partition)
         try:
             data = decode_reconciled(record.value).event
             outs = list(self._event(decode_event(data), data, [("reconciled", b"1")]))
             self._outcomes["reconciled"] += bool(outs)
-            return outs
+            return [*outs, gone]
         except InvalidRecord as exc:
             problem = InvalidEvent(SetAside.WRONG_RECORD, str(exc))
         except InvalidEvent as exc:
             problem = exc
-        return list(self._letter(record.value, problem))
+        return [*self._letter(record.value, problem), gone]
 
     def _item(self, item: Item) -> Iterator[Out]:
         if isinstance(item, Message):

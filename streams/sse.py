@@ -145,7 +145,7 @@ class Subscription:
 
     def _request(self) -> tuple[str, dict[str, str]]:
         """URL and headers; a new dict each time, since the library writes into it."""
-        streams = [s for s in self._settings.streams if s not in self._not_offered.get(self._endpoints.url, ())]
+        streams = [s for s in self._settings.followed if s not in self._not_offered.get(self._endpoints.url, ())]
         url = f"{self._endpoints.url}/v2/stream/{','.join(streams)}"
         headers = {"User-Agent": self._settings.user_agent, "Accept-Encoding": "identity"}
         if last := self._cursor.last_event_id(streams, self._begin_ms):
@@ -157,7 +157,7 @@ class Subscription:
     async def _check_answer(self, response: aiohttp.ClientResponse) -> None:
         """Leave out what the server says it does not offer, unless no hold can do without; then ask again."""
         if response.status == 400:
-            missing = set(self._settings.streams) & _invalid_streams(await response.content.read(10_000))
+            missing = set(self._settings.followed) & _invalid_streams(await response.content.read(10_000))
             left_out = self._not_offered.setdefault(self._endpoints.url, set())
             if missing - left_out and not missing & set(REQUIRED_STREAMS):
                 left_out |= missing

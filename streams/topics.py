@@ -83,7 +83,7 @@ class Topics:
         rows = [
             self._row(self.source, "wiki:page:rev:event id", keep, KEEP_MS, 21, "every kept message, ticks, control"),
             Topic(
-                name=self.control, key="control id", partitioned_by="one partition", partitions=1, cleanup="delete",
+                name=self.control, key="control id", partitioned_by="one partition", partitions=1, cleanup=keep,
                 retention_ms=KEEP_MS, max_record_bytes=MEGABYTE, about="policies and facts on their way into the log",
             ),
             self._row(self.content, "wiki:page:rev", keep, 7 * DAY_MS, 21, "texts, or why there is none"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.deliver import KEEP_MS, Emission, Release, Retract, content_came, content_went, decided
+from processors.deliver import KEEP_MS, Emission, Erase, Release, Retract, content_came, content_went, decided, unsay
 from schemas.decision import Decision
-from schemas.delivery import Delivery, decode_delivery, encode_delivery
+from schemas.delivery import Delivery, Head, Sent, decode_delivery, encode_delivery, unpack_sent
 from schemas.reasons import Bar, State
 
 POLICIES = ("live", "fast")
@@ -126,6 +126,66 @@ def test_a_release_whose_content_was_erased_waits_for_what_comes_in_its_place():
     page, made = come(page, 1, offset=50)
     assert [(e.decision.rev_id, e.offset) for e in made] == [(1, 50), (2, 2)]
     assert content_went(page, 7) is page
+
+
+def out(*revs: int, at_ms: int = 7_000) -> Delivery:
+    """The page, after these went out under both policies."""
+    page = EMPTY
+    for rev in revs:
+        page, _ = come(page, rev, at_ms=at_ms)
+        page, _ = decided(page, [decision(rev, State.RELEASED, policy=p) for p in POLICIES], at_ms, POLICIES)
+    return decode_delivery(encode_delivery(page))
+
+
+def test_what_went_out_of_a_hidden_revision_is_erased_under_each_policy_also_where_it_was_taken_back_before():
+    page, _ = decide(out(1, 2), decision(1, State.RETRACTED))
+    page, erased = unsay(page, 1, 9_000, wholly=True)
+    assert [(e.policy, e.sent.rev_id, e.sent.retracted, e.wholly, e.on_page) for e in erased] == [
+        ("fast", 1, True, True, False),
+        ("live", 1, False, True, False),
+    ]
+    assert [s.rev_id for s in unpack_sent(page.sent["fast"])] == [2]
+    assert unsay(page, 1, 9_000, wholly=True) == (page, [])
+    page, erased = unsay(page, 2, 9_000, wholly=True)
+    assert [(e.policy, e.on_page) for e in erased] == [("fast", True), ("live", True)]
+
+
+def test_of_a_page_that_was_hidden_everything_goes():
+    _, erased = unsay(out(1, 2, 3), 0, 9_000, wholly=True)
+    assert [(e.sent.rev_id, e.on_page) for e in erased if e.policy == "fast"] == [(1, False), (2, False), (3, True)]
+
+
+def test_what_the_page_shows_is_erased_also_when_its_topic_keeps_it_no_more():
+    page = Delivery(wiki="enwiki", page_id=7, heads={"fast": Head(rev_id=5, epoch=0)})
+    _, erased = unsay(page, 5, 9_000, wholly=True)
+    assert erased == [Erase(policy="fast", sent=Sent(rev_id=5, epoch=0, at_ms=0), wholly=True, on_page=True)]
+    assert unsay(page, 4, 9_000, wholly=True) == (page, [])
+
+
+def test_an_edit_whose_parent_was_hidden_stays_and_can_be_found_where_it_is_said_anew():
+    page, _ = decide(out(1), decision(1, State.RETRACTED, policy="live"))
+    page, erased = unsay(page, 1, 9_000, wholly=False)
+    # What was taken back is not put on the page again.
+    assert [(e.policy, e.sent.at_ms, e.wholly, e.on_page) for e in erased] == [
+        ("fast", 7_000, False, True),
+        ("live", 7_000, False, False),
+    ]
+    page, erased = unsay(decode_delivery(encode_delivery(page)), 1, 11_000, wholly=True)
+    assert [e.sent.at_ms for e in erased] == [9_000, 9_000]
+
+
+def test_what_went_out_is_forgotten_once_its_topic_keeps_it_no_more():
+    page = out(1)
+    page, _ = come(page, 2, at_ms=8_000 + KEEP_MS)
+    page, _ = decided(page, [decision(2, State.RELEASED)], 8_000 + KEEP_MS, POLICIES)
+    assert [s.rev_id for s in unpack_sent(page.sent["fast"])] == [2]
+    assert [s.rev_id for s in unpack_sent(page.sent["live"])] == [1]
+
+
+def test_a_state_from_before_releases_were_remembered_is_read():
+    old = encode_delivery(EMPTY).replace(b'"sent":{},', b"")
+    assert b"sent" not in old
+    assert decode_delivery(old) == EMPTY
 
 
 def test_an_undeleted_edit_waits_for_the_content_of_its_own_event():

@@ -18,9 +18,11 @@ from conftest import MakeSettings, produce, read_all, shared_data
 from sse_server import SseServer, canaries, page_change, recent_change
 from test_source import running, until
 
+from processors import remembered
 from processors.digest import user_key
+from processors.remembered import Remembered
 from processors.shard import Shard
-from processors.skeleton import concerns, hidden_by, mentions, skeleton
+from processors.skeleton import concerns, hidden_by, mentions, skeleton, stays
 from schemas.content import record_key
 from schemas.deadletter import DeadLetter
 from schemas.decision import encode_decision
@@ -177,6 +179,49 @@ async def test_what_is_hidden_goes_from_the_log_and_the_proof_names_what_went(
     assert places == {r.key: r.offset for r in log.events if r.key in reduced}
 
 
+def suppress(n: int, *, page: int, at: int = 101) -> dict[str, Any]:
+    """The whole page goes, with everything about its last revision."""
+    doc = edit(n, page=page) | {"page_change_kind": "delete"}
+    flags = {"is_content_visible": False, "is_editor_visible": False, "is_comment_visible": False}
+    doc["meta"] |= {"id": f"suppress-{page}", "dt": rfc3339(AT_MS + at)}
+    doc["revision"] = {"rev_id": n, "rev_dt": doc["dt"]} | flags
+    return doc
+
+
+@pytest.mark.kafka
+async def test_the_edit_after_a_hidden_one_stays_itself_also_when_another_page_is_suppressed_at_the_same_time(
+    make_settings: MakeSettings,
+) -> None:
+    async with SseServer().running() as server:
+        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
+        await server.add(edit(5), edit(6, prior=5, user="Another"), edit(9, page=8), edit(10, page=8, prior=9))
+        await server.add(recent_change(9, AT_MS), hide(5), suppress(10, page=8))
+        async with running(settings.with_(recentchange="all")):
+            recent = f"enwiki::9:{recent_change(9, AT_MS)['meta']['id']}".encode()
+            gone = {key_of(edit(5), 5), key_of(edit(9, page=8), 9), key_of(edit(10, page=8), 10), recent}
+            log = await until(settings, lambda log: gone <= {r.key for r in kinds(log, b"skeleton")})
+            log = await until(settings, lambda log: key_of(edit(6), 6) in {r.key for r in kinds(log, b"skeleton")})
+    left = {r.key: r.value for r in kinds(log, b"skeleton")}
+    assert stays(left[key_of(edit(6), 6)])
+    assert not any(stays(left[key]) for key in gone)
+
+
+@pytest.mark.kafka
+async def test_what_two_streams_report_as_hidden_is_reduced_once(make_settings: MakeSettings) -> None:
+    async with SseServer().running() as server:
+        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
+        await server.add(edit(5), hide(5))
+        async with running(settings):
+            log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 1)
+            before = len(kinds(log, b"skeleton"))
+            again = hide(5, at=200)
+            again["meta"]["id"] = "hide-again"
+            await server.add(again)
+            log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 2)
+    # Of the second report itself.
+    assert len(kinds(log, b"skeleton")) == before + 1
+
+
 @pytest.mark.parametrize(
     ("payload", "wanted"),
     [
@@ -195,6 +240,62 @@ def test_a_dead_letter_that_names_a_hidden_revision_or_page_is_found_whatever_is
     payload: bytes, wanted: bool
 ) -> None:
     assert mentions(payload, {("enwiki", 7): {5}, ("dewiki", 8): {None}}) is wanted
+
+
+def test_what_was_hidden_is_remembered_by_page_and_revision_until_it_is_shown_again_or_long_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = Remembered()
+    proof = {
+        "wiki": "enwiki",
+        "page_id": 8,
+        "rev_id": None,
+        "records": [{"key": "enwiki:8:9:a"}, {"key": "enwiki::9:b"}],
+    }
+    known.learn(proof)
+    known.add({("enwiki", 7): {5}})
+    assert known.concerning(b"enwiki:7:5:a", dumps(edit(5)))
+    assert known.concerning(b"enwiki::9:a", dumps(recent_change(9, AT_MS)))
+    assert known.concerning(key_of(edit(6, prior=5), 6), dumps(edit(6, prior=5)))
+    # Of a hidden page what it had; it may be there again, and be edited.
+    assert not known.concerning(b"enwiki:8:77:a", dumps(edit(77, page=8)))
+    assert not known.concerning(b"tick:1", b"")
+    known.shown("enwiki", 7, 5)
+    assert not known.concerning(b"enwiki:7:5:a", dumps(edit(5)))
+    monkeypatch.setattr(remembered, "KNOWN_PAGES", 1)
+    known.add({("enwiki", 7): {6}})
+    assert set(known.revisions) == {("enwiki", 7)}
+    assert not known.concerning(b"enwiki::9:a", dumps(recent_change(9, AT_MS)))
+
+
+@pytest.mark.kafka
+async def test_what_comes_after_its_hiding_is_reduced_as_well_also_by_another_process(
+    make_settings: MakeSettings,
+) -> None:
+    async with SseServer().running() as server:
+        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
+        await server.add(edit(9, page=8), hide(5))
+        async with running(settings):
+            await until(settings, lambda log: bool(kinds(log, b"erasure")))
+        # Streams have no order among each other: the edit itself comes now; then it is shown again.
+        late, after = edit(5), edit(6, prior=5, user="Another")
+        await server.add(late, after)
+        async with running(settings):
+            wanted = {key_of(late, 5), key_of(after, 6)}
+            log = await until(settings, lambda log: wanted <= {r.key for r in kinds(log, b"skeleton")})
+            log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 3)
+            left = {r.key: r.value for r in kinds(log, b"skeleton")}
+            assert SECRET.encode() not in left[key_of(late, 5)]
+            assert stays(left[key_of(after, 6)])
+            assert {orjson.loads(r.value)["rev_id"] for r in kinds(log, b"erasure")} == {5}
+            shown = hide(5, at=300)
+            shown["meta"] |= {"id": "shown"}
+            shown["visibility"] = dict.fromkeys(("text", "user", "comment"), True)
+            again = edit(5)
+            again["meta"] |= {"id": "again"}
+            await server.add(shown, again, edit(11, page=9), hide(11, page=9, at=400))
+            log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 4)
+    assert b"enwiki:7:5:again" not in {r.key for r in kinds(log, b"skeleton")}
 
 
 @pytest.mark.kafka
@@ -216,6 +317,8 @@ async def test_dead_letters_lose_their_bytes_also_when_they_come_late_and_are_no
             await until(settings, lambda log: len(log.events) == 1)
             await server.add(hide(5))
             await until(settings, lambda log: bool(kinds(log, b"erasure")))
+        # Written by a step that is behind, when the source has been started anew.
+        async with running(settings):
             await produce(settings, [letter_out(letters, late)])
             async with asyncio.timeout(30):
                 while True:

@@ -1,4 +1,4 @@
-"""Erasure over the whole line: once it is done, no reader of any topic gets what was hidden."""
+"""Erasure over the whole line: once it is done, no reader of any topic gets what was hidden, and no file has it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 
 import orjson
 import pytest
+from aiokafka.record import MemoryRecords
 from api_server import ApiServer
 from conftest import MakeSettings, produce, read_all
-from sse_server import SseServer, canaries
+from sse_server import SseServer, canaries, tags_change
 from test_erase import AT_MS, CULPRIT, SECRET, compact_soon, edit, hide
 
 from processors.digest import sha1_base36
@@ -26,9 +27,11 @@ from streams.topics import Topics
 
 pytestmark = [pytest.mark.kafka]
 
-PAGE = f"It begins. {SECRET} it said, by {CULPRIT}."
+PAGE = f"It begins. [https://example.org/{SECRET} {SECRET}] it said, by {CULPRIT}."
 CLEAN = "It begins. Nobody is named."
 HOLD_MS = 60_000
+# Wherever the words get to, one way or another.
+HAVE_IT = {"source", "content", "enriched", "deadletter", "live", "reviewed-minute", "pages-minute"}
 
 
 @pytest.fixture
@@ -44,25 +47,27 @@ def of(rev: int, text: str, **more: Any) -> dict[str, Any]:
     return doc
 
 
-async def test_what_was_hidden_is_in_no_topic_afterwards_and_the_edit_after_it_comes_out_without_it(
-    make_settings: MakeSettings, wiki: ApiServer, tmp_path: Path
+async def test_what_was_hidden_is_in_no_topic_and_no_file_afterwards_and_the_edit_after_it_is_out_without_it(
+    make_settings: MakeSettings, wiki: ApiServer, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    #  5 says it ── 6 quotes it ── 5 is undone: taken back where it was out ── 5 is hidden ── 6 is due elsewhere
     async with SseServer().running() as server:
         settings = await make_settings(
             partitions=1, source=server.url, content=wiki.template, since="earliest", tick_seconds=0.1,
             erase_seconds=0.3, linger_seconds=0.05, requests_per_minute=100_000.0, replica_lag_seconds=0.1,
             # Time goes by canaries alone.
             quiet_seconds=3600.0, caught_up_seconds=3600.0, grace_seconds=0.0,
-            policies=(Policy(name="minute", hold_seconds=HOLD_MS / 1000),),
+            policies=(Policy(name="live", hold_seconds=0), Policy(name="minute", hold_seconds=HOLD_MS / 1000)),
         )  # fmt: skip
         topics = Topics(settings)
         for rev, text in ((4, "It begins."), (5, PAGE), (6, CLEAN), (8, "another")):
             wiki.put(rev, text)
         after = of(6, CLEAN, prior=5, user="Another")
+        after["prior_state"]["revision"]["rev_sha1"] = sha1_base36(PAGE)
         after["revision"]["comment"] = "out with it"
         after["meta"] |= {"uri": "https://en.wikipedia.org/wiki/P", "dt": rfc3339(AT_MS + HOLD_MS // 2)}
         after["revision"]["rev_dt"] = after["dt"] = after["meta"]["dt"]
-        mismatch = edit(8)  # announces another text than there is
+        mismatch = edit(8, page=9)  # announces another text than there is
         unread = edit(5) | {"$schema": "/mediawiki/page/change/2.0.0"}
         unread["meta"] |= {"id": "unread"}
         steps = StepProcesses(settings, tmp_path)
@@ -73,24 +78,43 @@ async def test_what_was_hidden_is_in_no_topic_afterwards_and_the_edit_after_it_c
             await server.add(*canaries(1, AT_MS + HOLD_MS + 500))
             await until(lambda: has(settings, topics.edits("minute"), SECRET))
             await until(lambda: has(settings, topics.enriched, "out with it"))
+            await until(lambda: has(settings, topics.edits("live"), "out with it"))
+            quoting = [r for r in await read_all(settings, topics.edits("live")) if r.key.startswith(b"enwiki:7:6:")]
+            assert SECRET.encode() in quoting[0].value
+            await server.add(tags_change(5, AT_MS + HOLD_MS + 800, page=7))
+            await until(lambda: taken_back(settings, "live"))
+            await until(lambda: taken_back(settings, "minute"))
             assert await count(settings, topics.deadletter) >= 1
+            # Of a broker that somebody else runs we see no files.
+            folders = [*tmp_path_factory.getbasetemp().glob(f"kafka*/data/{settings.topic_prefix}.*")]
+            before = {folder for folder in folders if in_files(folder)}
+            assert {folder.name.split(".")[1] for folder in before} >= HAVE_IT or not folders
             # Not before: a step does not start on topics that are not as they should be.
             await compact_soon(settings, *(row.name for row in topics.table() if "compact" in row.cleanup))
             wiki.hide(5)
-            await server.add(hide(5, at=HOLD_MS + 1000), hide(8, at=HOLD_MS + 1001))
+            await server.add(hide(5, at=HOLD_MS + 1000), hide(8, page=9, at=HOLD_MS + 1001))
             await until(lambda: clean(settings))
+            await until(lambda: clean_files(settings, folders))
             await server.add(*canaries(2, AT_MS + 10 * HOLD_MS))
             await until(lambda: has(settings, topics.edits("minute"), "out with it"))
             assert await clean(settings)
         finally:
             await asyncio.to_thread(steps.stop)
             steps.end()
-        out = [r for r in await read_all(settings, topics.edits("minute")) if r.key == b"enwiki:7:6:0:release"]
-    doc = orjson.loads(out[-1].value)
-    assert (doc["delta"], doc["delta_absent"]) == (None, "hidden")
-    assert doc["content"]["plain_text"] == CLEAN
+        for policy in ("live", "minute"):
+            out = [r for r in await read_all(settings, topics.edits(policy)) if r.key == b"enwiki:7:6:0:release"]
+            doc = orjson.loads(out[-1].value)
+            assert (doc["delta"], doc["delta_absent"]) == (None, "hidden")
+            assert doc["content"]["plain_text"] == CLEAN
+            page = [r for r in await read_all(settings, topics.pages(policy)) if r.key == b"enwiki:7"]
+            assert orjson.loads(page[-1].value)["change"]["revision"]["id"] == 6
     letters = await read_all(settings, topics.deadletter)
     assert {header(letter, "reason") for letter in letters} >= {b"unknown_schema", b"sha1_mismatch"}
+
+
+async def taken_back(settings: Settings, policy: str) -> bool:
+    keys = {record.key for record in await read_all(settings, Topics(settings).edits(policy))}
+    return b"enwiki:7:5:0:retract" in keys
 
 
 async def until(enough: Callable[[], Awaitable[bool]], seconds: float = 60) -> None:
@@ -123,10 +147,34 @@ async def clean(settings: Settings) -> bool:
     return not found
 
 
+async def clean_files(settings: Settings, folders: list[Path]) -> bool:
+    left = sorted(folder.name for folder in folders if in_files(folder))
+    if left:
+        print(left)
+        await produce(settings, fillers(settings))
+    return not left
+
+
+def in_files(folder: Path) -> bool:
+    """Whether a file of a partition has the words, also one that waits to be deleted. Batches are unpacked."""
+    for path in folder.glob("*.log*"):
+        try:
+            batches = MemoryRecords(path.read_bytes())
+        except FileNotFoundError:
+            continue  # the cleaner was quicker
+        while batches.has_next():
+            for record in batches.next_batch():
+                said = b"\n".join([record.key or b"", record.value or b"", *(value for _, value in record.headers)])
+                if any(word.encode() in said for word in (SECRET, CULPRIT)):
+                    return True
+    return False
+
+
 def fillers(settings: Settings) -> list[Out]:
     topics = Topics(settings)
     names = [topics.enriched, topics.content, topics.decisions, topics.deadletter, topics.publish_state]
-    names += [topics.gate_state, topics.edits("minute"), topics.pages("minute")]
+    names += [topics.gate_state]
+    names += [name for policy in topics.policies for name in (topics.edits(policy), topics.pages(policy))]
     # Tombstones of what never was: no step minds them.
     key = f"x:1:{time.time_ns()}".encode()
     return [Out(topic=name, key=key, value=None, partition=0) for name in names]

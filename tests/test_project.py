@@ -8,7 +8,7 @@ import jsonschema_rs
 import orjson
 import pytest
 
-from processors.project import record_id, release_key, release_record, retract_record
+from processors.project import on_topic, record_id, release_key, release_record, retract_record, without_parent
 from processors.rights import rights
 from schemas.decision import Decision, Signal
 from schemas.log import InvalidRecord
@@ -140,6 +140,17 @@ def test_the_example_of_each_schema_is_what_publish_writes_and_is_valid(name):
     assert SCHEMAS[name]["examples"] == [example]
     assert not validator.is_valid({**example, "surprise": 1})
     assert not validator.is_valid({key: value for key, value in example.items() if key != "integrity"})
+
+
+def test_an_edit_whose_parent_was_hidden_keeps_all_but_what_it_changed_and_is_valid():
+    whole = examples()["edit"]
+    assert whole["delta"] is not None
+    left = without_parent(orjson.dumps(whole))
+    assert orjson.loads(left) == whole | {"delta": None, "delta_absent": "hidden", "data_delta": None}
+    assert without_parent(left) == left
+    registry = jsonschema_rs.Registry([(schema["$id"], schema) for schema in SCHEMAS.values()])
+    jsonschema_rs.validator_for(SCHEMAS["edit"], registry=registry).validate(orjson.loads(left))
+    assert orjson.loads(on_topic(left, "pages"))["meta"] == whole["meta"] | {"stream": "pages"}
 
 
 @pytest.mark.parametrize("enriched", [b"{", b"[]", b"{}", b'{"change": {}}'])

@@ -134,6 +134,71 @@ async def test_a_retraction_is_sent_before_the_tombstone_of_the_page_and_erases_
     assert [record.value is None for record in pages] == [False, False, True]
 
 
+SECRET = "a-telephone-number"
+
+
+def quoting(settings: Settings, rev: int, delta: str = SECRET) -> Out:
+    """Content of an edit that quotes its parent."""
+    out = enriched(settings, rev)
+    doc = orjson.loads(out.value or b"") | {"delta": {"words": delta}, "delta_absent": None, "data_delta": None}
+    return replace(out, value=orjson.dumps(doc))
+
+
+def gone(settings: Settings, rev: int, **left: bytes) -> Out:
+    key = record_key("enwiki", 7, rev)
+    return Out(topic=Topics(settings).enriched, key=key, value=None, partition=0, headers=list(left.items()))
+
+
+async def nobody_reads_it(settings: Settings) -> bool:
+    """Whether the newest record under each key says nothing that was hidden."""
+    topics = Topics(settings)
+    for topic in (topics.edits("live"), topics.pages("live")):
+        last = {record.key: record.value or b"" for record in await read_all(settings, topic)}
+        if any(SECRET.encode() in value for value in last.values()):
+            return False
+    return True
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_what_is_hidden_goes_also_where_it_was_taken_back_before_and_the_edit_after_it_stays_without_it(
+    settings, at_once
+):
+    topics = Topics(settings)
+    bad = replace(enriched(settings, 1), value=enriched(settings, 1).value.replace(b"text 1", SECRET.encode()))
+    came, hidden = [bad, quoting(settings, 2)], [gone(settings, 1), gone(settings, 2, left=b"something")]
+    await produce(settings, [decisions(settings, decision(1, State.RELEASED), decision(2, State.RELEASED))])
+    await run_until(settings, at_least(settings, topics.publish_state, 1))
+    if not at_once:
+        await produce(settings, [*came, decisions(settings, decision(1, State.RETRACTED, reason=Bar.REVERTED))])
+        await run_until(settings, at_least(settings, topics.edits("live"), 3))
+    # Another process then knows from the topic alone what went out; at once, nobody could read it before.
+    await produce(settings, [*came, *hidden] if at_once else hidden)
+    await run_until(settings, at_least(settings, topics.edits("live"), 6 if not at_once else 5))
+    assert await nobody_reads_it(settings)
+    edits = await read_all(settings, topics.edits("live"))
+    last = {record.key.decode(): record.value for record in edits}
+    assert last["enwiki:7:1:0:release"] is None
+    assert ("enwiki:7:1:0:retract" in last) is not at_once
+    left = orjson.loads(last["enwiki:7:2:0:release"])
+    assert (left["content"], left["delta"], left["delta_absent"]) == ({"abstract": "text 2"}, None, "hidden")
+    assert left["meta"] == orjson.loads(next(r.value for r in edits if r.key == b"enwiki:7:2:0:release"))["meta"]
+    pages = await read_all(settings, topics.pages("live"))
+    page = orjson.loads(pages[-1].value)
+    assert page == left | {"meta": left["meta"] | {"stream": topics.pages("live")}}
+
+
+async def test_content_that_comes_again_without_its_hidden_parent_is_enough_to_say_the_edit_anew(settings):
+    topics = Topics(settings)
+    await produce(settings, [quoting(settings, 2), decisions(settings, decision(2, State.RELEASED))])
+    await run_until(settings, at_least(settings, topics.edits("live"), 1))
+    again = orjson.loads(enriched(settings, 2).value) | {"delta_absent": "hidden"}
+    await produce(settings, [replace(enriched(settings, 2), value=orjson.dumps(again))])
+    await run_until(settings, lambda: nobody_reads_it(settings))
+    edits = [record.value for record in await read_all(settings, topics.edits("live"))]
+    assert [value is None for value in edits] == [False, True, False]
+    assert orjson.loads(edits[2])["meta"] == orjson.loads(edits[0])["meta"]
+
+
 async def test_each_policy_has_its_own_topics(make_settings):
     policies = (Policy(name="live", hold_seconds=0), Policy(name="fast", hold_seconds=300))
     settings = await make_settings(policies=policies)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from conftest import MakeSettings
+from conftest import MakeSettings, read_all
 from test_source import running, until
 from test_world import live
 
@@ -21,6 +21,7 @@ from streams.clock import now_ms
 from streams.eventstreams import SimulatedSource
 from streams.kafka import header
 from streams.reconcile import reconcile
+from streams.topics import Topics
 from streams.world import World, build_world, play
 from streams.world_scene import Announced
 
@@ -104,11 +105,22 @@ async def test_events_that_were_withheld_are_found_and_put_into_the_log_once_and
                 assert found.returncode == 0, found.stderr
             log = await until(settings, lambda log: len(marked(log)) >= len(withheld))
             again = await reconcile(settings, wikis, world.begin_ms, now_ms(), inject=True)
+            # It is erased in the log alone, should it be hidden one day: so it may not stay where it came from.
+            await nothing_stays(settings)
     finally:
         await source.stop()
     assert {(w, int(r)) for w, _, r, _ in (m.key.decode().split(":") for m in marked(log))} == withheld
     assert len(marked(log)) == len(withheld)
     assert [r.missing for r in again] == [[] for _ in again]
+
+
+async def nothing_stays(settings: Any) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            last = {record.key: record.value for record in await read_all(settings, Topics(settings).control)}
+            if last and not any(last.values()):
+                return
+            await asyncio.sleep(0.05)
 
 
 def listed_at_the_end(world: World, event: Mapping[str, Any]) -> bool:

@@ -17,8 +17,9 @@ from conftest import shared_data
 from sse_server import Fault, SseServer, canaries, page_change, recent_change
 
 from processors.cursor import Cursor
-from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, InvalidEvent
+from schemas.event import PAGE_CHANGE, TAGS_CHANGE, TOPIC_PREDICTION, VISIBILITY_CHANGE, InvalidEvent
 from schemas.log import Position
+from schemas.policy import Match, Policy, Rule
 from schemas.reasons import SetAside
 from streams import endpoints, metrics, sse
 from streams.clock import now_ms
@@ -152,6 +153,16 @@ async def test_a_reconnection_names_every_topic_by_offset_or_time_and_says_who_w
     assert entries[EDITS] == {"topic": EDITS, "partition": 0, "offset": 0}  # the last message, to be known by its id
     assert entries[f"codfw.{PAGE_CHANGE}"]["timestamp"] == BEGIN_MS - 60_000
     assert server.requests[1]["user-agent"] == "sluice/0.1 (mailto:a@example.org) aiohttp"
+
+
+async def test_topic_predictions_are_followed_if_a_policy_asks_for_topics(server: SseServer) -> None:
+    await server.add(*edits(1))
+    by_topic = Policy(name="people", rules=(Rule(hold_seconds=60, match=Match(topic=("Culture.Biography*",))),))
+    for policies in ((by_topic,), (Policy(name="live"),)):
+        async with following(server, policies=policies) as heard:
+            await heard.until(lambda: len(heard.ids) == 1)
+    asked = [TOPIC_PREDICTION in request["target"] for request in server.requests]
+    assert asked == [True, False]
 
 
 async def test_what_the_idle_datacentre_says_while_we_are_away_is_not_lost(server: SseServer) -> None:
