@@ -69,6 +69,7 @@ def read_html(html: str) -> Rendered:
         degraded.add(Beyond.SIZE)
     reader = Reader()
     sax_parse(_encodable(html), reader)
+    reader.rest()
     if reader.deepest > MAX_DEPTH:
         degraded.add(Beyond.DEPTH)
     return reader.found.record(PARSER, tuple(sorted(degraded)))
@@ -165,14 +166,23 @@ class Reader(SaxHandler):
                 else:
                     follow(href, rel)
                     return
+            kind = None
+            boxed = False
+            for name, value in attrs:
+                if name == "class":
+                    boxed = boxed or (value is not None and kind_of(value) > 0)
+                elif name == "typeof":
+                    kind = value
+                elif (name == "style" and value is not None and "none" in value) or name == "role":
+                    boxed = True
+            idle = kind is None or kind in IDLE
+            if idle and not boxed and start is None:
+                return
             given: Attributes = dict(attrs)  # type: ignore[arg-type] # None: told apart where it matters
-            kind = given.get("typeof")
-            if kind is not None and kind not in IDLE:
-                self._start_typed(kind, given)
-            if "class" in given or "style" in given or "role" in given:
-                style = given.get("style")
-                if kind_of(given.get("class") or "") or (style is not None and "none" in style) or "role" in given:
-                    self._start_classed(tag, given)
+            if not idle:
+                self._start_typed(given["typeof"], given)
+            if boxed:
+                self._start_classed(tag, given)
             if start is not None:
                 start(given)
 
@@ -187,6 +197,12 @@ class Reader(SaxHandler):
         self.start_element = start_element  # type: ignore[method-assign]
         self.end_element = end_element  # type: ignore[method-assign]
         self.characters = write  # type: ignore[assignment]
+
+    def rest(self) -> None:
+        """Hear no more: what listens knows the reader, and only the garbage collector would part the two."""
+        self._starts.clear()
+        for name in ("start_element", "end_element", "_kind_of"):
+            delattr(self, name)
 
     # What is open
 

@@ -32,6 +32,9 @@ CHUNK_BYTES = 65_536
 # The REST API's word for a revision: it does not know it, or nobody may see it.
 PAGE_ANSWERS = {200: Answer.TEXT, 403: Answer.HIDDEN, 404: Answer.MISSING}
 
+# There is no wiki at this address, or not for us: no later answer will be another.
+GONE = frozenset({401, 403, 404, 410})
+
 _FIELDS = "ids|flags|size|slotsize|sha1|slotsha1|contentmodel|content|tags|roles"
 
 
@@ -39,16 +42,24 @@ class Trouble(Exception):
     """A request that gave no answer; asking again later may.
 
     outcome: one of `metrics.REQUEST_OUTCOMES`. may_be_cause: what was asked for can be the reason, not only the
-    server. retry_after_seconds: as the server said, None if it did not.
+    server. retry_after_seconds: as the server said, None if it did not. final: the server says that there is nothing
+    to be had at this address.
     """
 
     def __init__(
-        self, outcome: str, detail: str, *, may_be_cause: bool = False, retry_after_seconds: float | None = None
+        self,
+        outcome: str,
+        detail: str,
+        *,
+        may_be_cause: bool = False,
+        retry_after_seconds: float | None = None,
+        final: bool = False,
     ) -> None:
         super().__init__(f"{outcome}: {detail}")
         self.outcome = outcome
         self.may_be_cause = may_be_cause
         self.retry_after_seconds = retry_after_seconds
+        self.final = final
 
 
 class BodyTooLarge(Trouble):
@@ -133,7 +144,7 @@ class ContentApi:
         after = retry_after(headers.get("Retry-After"), time.time())
         if status != 200:
             outcome = "throttled" if status == 429 else "failed"
-            raise Trouble(outcome, f"HTTP {status}", retry_after_seconds=after)
+            raise Trouble(outcome, f"HTTP {status}", retry_after_seconds=after, final=status in GONE)
         try:
             doc = orjson.loads(body)
             error = doc.get("error")

@@ -273,7 +273,7 @@ def large_edits(count: int = 25) -> list[tuple[str, str, str]]:
 
 
 def hostile_pages() -> None:
-    """The worst of the made-up hostile pages, and how much longer twice as much takes.
+    """The worst of the made-up hostile pages and of edits of them, and how much longer twice as much takes.
 
     Growth is that of the work: without Python's garbage collection, which starts to look at what a page is made of from
     some size on.
@@ -297,6 +297,15 @@ def hostile_pages() -> None:
     for length, spent in (("200 KB", whole), ("2 MB", most)):
         worst = max(spent, key=lambda name: spent[name])
         print(f"{'hostile, ' + length:<34}{spent[worst]:>10.2f} s  worst of {len(spent)}: {worst}")
+    for length, label in ((200_000, "200 KB"), (2_000_000, "2 MB")):
+        spent = {}
+        for name, text in hostile(length).items():
+            began = time.process_time()
+            # The halves changed places, and one of them its lines.
+            compare(text, text[length // 2 :].replace("a", "e") + text[: length // 2], namespaces)
+            spent[name] = time.process_time() - began
+        worst = max(spent, key=lambda name: spent[name])
+        print(f"{'hostile pair, ' + label:<34}{spent[worst]:>10.2f} s  worst of {len(spent)}: {worst}")
     worst = max(growth, key=lambda name: growth[name])
     print(f"{'hostile, twice as long':<34}{growth[worst]:>10.2f} ×  worst: {worst}")
 

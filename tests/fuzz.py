@@ -96,7 +96,9 @@ def shaped(text: str) -> str:
         # Beyond that orjson does not write: depth is what a text repeated is for.
         if isinstance(value, dict | list) and len(stack) < 250:
             stack.append(value)
-    deep = b"[" * (len(text) % 1_020) + b"]" * (len(text) % 1_020)
+    # By how the text begins, so that it is the same when the text is repeated.
+    depth = 8 * ord(text[:1] or "a") % 1_020
+    deep = b"[" * depth + b"]" * depth
     return orjson.dumps(whole).decode("utf-8").replace('"~"', deep.decode())
 
 

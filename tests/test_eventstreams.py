@@ -16,8 +16,12 @@ import orjson
 import pytest
 import recording
 
+from processors.html import read_html
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, milliseconds, rfc3339
+from schemas.reasons import Answer
+from streams.content_api import ContentApi
 from streams.eventstreams import Refusal, SimulatedSource
+from streams.settings import Settings
 from streams.stream_log import Message, StreamLog, Subscription
 from streams.wiki_api import ApiFault
 from streams.world import BEGIN_MS, World, build_world, play
@@ -408,6 +412,17 @@ async def test_the_html_of_a_revision_has_its_text_its_links_and_its_categories(
     assert checked > 3
     kinds = [(line["form"], line["answer"]) for line in served.lines("served")]
     assert kinds == [("html", "text")] * 20
+
+
+async def test_fetch_asks_for_texts_and_html_at_the_addresses_that_are_served(served):
+    (rev_id, *_), site = served.revisions(1), ("enwiki", ENGLISH)
+    async with ContentApi(Settings(content=served.source.content)) as api:
+        assert rev_id in (await api.ask(site, [rev_id])).found
+        html = await api.page(site, rev_id)
+        assert html.answer is Answer.TEXT
+        assert (await api.page(site, 7)).answer is Answer.MISSING
+    read = read_html(html.text or "")
+    assert (read.rev_id, read.plain_text != "") == (rev_id, True)
 
 
 async def test_html_that_is_hidden_or_gone_is_refused_as_the_real_one_is(served):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import time
+import weakref
 from collections import Counter
 from dataclasses import replace
 from html import unescape
@@ -20,7 +22,7 @@ from test_enrich import closed
 from test_enrich_step import content
 
 from processors.enrich import enrich
-from processors.html import MAX_DEPTH, MAX_HTML, read_html
+from processors.html import MAX_DEPTH, MAX_HTML, Reader, read_html
 from processors.namespaces import namespaces_of
 from processors.scan import scan
 from schemas.content import Html
@@ -326,6 +328,24 @@ def test_no_html_raises_and_the_same_gives_the_same(parts: list[str]) -> None:
     assert found == read_html(html)
     assert all(0 <= s.start <= s.end <= found.plain_text_length for s in found.sections)
     orjson.dumps([found.plain_text, *[link.text for link in found.links]])
+
+
+def test_what_was_read_is_freed_at_once_and_waits_for_no_collector() -> None:
+    readers: list[weakref.ref[Reader]] = []
+
+    class Watched(Reader):
+        def __init__(self) -> None:
+            super().__init__()
+            readers.append(weakref.ref(self))
+
+    gc.disable()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("processors.html.Reader", Watched)
+            page(f"<h2 id=a>x</h2>{MARK}<table class=infobox><tr><td>y</table>{NOTES}")
+        assert [reader() for reader in readers] == [None]
+    finally:
+        gc.enable()
 
 
 # Real pages

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from api_server import ApiServer, http
 
 from processors.wikis import domain_of
 from streams.cli import main
@@ -58,9 +59,8 @@ async def test_the_same_answer_is_the_same_file(settings: Settings) -> None:
 
 
 async def test_a_wiki_that_does_not_say_leaves_its_file_as_it_was_and_the_others_are_asked(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings,
 ) -> None:
-    monkeypatch.setattr("streams.queries.TRIES", 1)
     put(settings, "jawiki.json", b"as it was")
     troubles = await fetched(
         settings, jawiki="de.wikipedia.org", xywiki="xy.example.org", enwikiquote="", x="", dewiki=""
@@ -73,6 +73,17 @@ async def test_a_wiki_that_does_not_say_leaves_its_file_as_it_was_and_the_others
     assert troubles == {}
     assert kept(settings).keys() == {"dewiki.json", "jawiki.json"}
     assert kept(settings)["jawiki.json"] == b"as it was"
+
+
+async def test_a_wiki_that_is_not_there_is_asked_once(tmp_path: Path) -> None:
+    async with ApiServer() as server:
+        server.replies = [http(404), http(410)]
+        settings = Settings(content=server.template, siteinfo=str(tmp_path), requests_per_minute=60_000.0)
+        assert await fetched(settings, enwikiquote="", dewikiquote="") == {
+            "enwikiquote": "failed: HTTP 404",
+            "dewikiquote": "failed: HTTP 410",
+        }
+        assert len(server.requests) == 2
 
 
 async def test_a_name_that_would_leave_the_folder_is_refused_before_anything_is_asked(settings: Settings) -> None:
