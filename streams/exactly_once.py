@@ -9,8 +9,10 @@ A failed transaction says nothing about what was committed. So there is one answ
 forget the partition, and after a second own it anew, from what the cluster says.
 
 With `partitions=None` the workers of a group share the partitions. With a list (manual) this worker takes them, and
-keeps them until somebody else does: being fenced then means that a second worker runs with the same list, the newest
-wins, and the loser raises `OwnershipLost`, so that two do not fence each other for ever within a process. Everything
+keeps them until somebody else does: being fenced then means that a second worker runs with the same list. Whoever took
+the first partition of the list last, wins: it is taken before the others, and who is fenced elsewhere asks the broker
+whether the first one is still ours. If so, the other partition is taken back, for good; if not, the loser raises
+`OwnershipLost`. So of two that start in the same second one stays, and never do two fence each other for ever. All
 else, a broker's restart above all, is answered in place in both modes. (A broker that was killed can now and then
 answer as if we had been fenced; then the loop is started again by whoever started it, and nothing is lost or doubled.)
 """
@@ -26,7 +28,7 @@ from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import IllegalStateError, InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, IllegalStateError, InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from schemas.deadletter import DeadLetter
 from schemas.reasons import SetAside, Step
@@ -56,8 +58,11 @@ MAX_POLL_INTERVAL_MS = 1_800_000
 log = logging.getLogger(__name__)
 
 
+FENCED = (ProducerFenced, InvalidProducerEpoch)
+
+
 class OwnershipLost(RuntimeError):
-    """Another worker took over a partition that was assigned to us by hand. A process exits with code 3."""
+    """Another worker took over the partitions that were assigned to us by hand. A process exits with code 3."""
 
 
 class Handler(Protocol):
@@ -114,6 +119,7 @@ class ExactlyOnce:
         self._producers: dict[int, AIOKafkaProducer] = {}
         self._next: dict[TopicPartition, int] = {}
         self._not_before: dict[int, float] = {}
+        self._fenced: dict[int, BaseException] = {}
         self._consumer: AIOKafkaConsumer = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -168,11 +174,15 @@ class ExactlyOnce:
         # rebalance listener, during which the client sends no heartbeats.
         async with self._lock:
             ready = time.monotonic()
-            await _all(
-                self._own(partition)
+            wanted = [
+                partition
                 for partition in self._assigned()
                 if partition not in self._producers and self._not_before.get(partition, 0.0) <= ready
-            )
+            ]
+            if self._partitions is not None and wanted[:1] == [self._partitions[0]]:
+                await self._own(wanted.pop(0))
+            await _all(self._own(partition) for partition in wanted)
+            await self._settle_ownership()
 
     async def _own(self, partition: int) -> None:
         sender = producer(self._settings, transactional_id=f"{self._app}-{partition}")
@@ -215,6 +225,7 @@ class ExactlyOnce:
             oldest = min(records[0].timestamp for each in work.values() for records in each.values())
             metrics.LAG_SECONDS.labels(self._step).set(max(0.0, time.time() - oldest / 1000))
             await _all(self._transaction(partition, each) for partition, each in work.items())
+            await self._settle_ownership()
         elif len(self._producers) == len(self._assigned()):
             metrics.LAG_SECONDS.labels(self._step).set(0)
 
@@ -245,6 +256,10 @@ class ExactlyOnce:
                 futures.append(await send(sender, out, self._limits))  # noqa: PERF401 - the first ones count if one fails
             # A send that failed does not fail the commit: without this its record would be missing without a word.
             await asyncio.gather(*futures)
+        except IllegalOperation as exc:
+            # The broker's answer to an earlier record ended the transaction while a later one was handed over.
+            answers = await asyncio.gather(*futures, return_exceptions=True)
+            raise next((each for each in answers if isinstance(each, KafkaError)), KafkaError(str(exc))) from exc
         finally:
             for future in futures:
                 future.add_done_callback(_look_at)
@@ -285,10 +300,36 @@ class ExactlyOnce:
         """Nothing is known of the partition's transaction. Forget all about it, and come back from the cluster."""
         await self._drop([partition])
         metrics.REBUILDS.labels(self._step).inc()
-        if self._partitions is not None and isinstance(exc, ProducerFenced | InvalidProducerEpoch):
-            raise OwnershipLost(f"{self._app}: another worker took over partition {partition}") from exc
-        log.warning("%s: partition %d is taken up anew after %r", self._app, partition, exc)
         self._not_before[partition] = time.monotonic() + RETRY_SECONDS
+        if self._partitions is not None and isinstance(exc, FENCED):
+            self._fenced[partition] = exc
+        else:
+            log.warning("%s: partition %d is taken up anew after %r", self._app, partition, exc)
+
+    async def _settle_ownership(self) -> None:
+        """Where a worker with the same list fenced us: one stays. Called while no transaction runs."""
+        if self._partitions is None or not self._fenced:
+            return
+        fenced, self._fenced = self._fenced, {}
+        first = self._partitions[0]
+        if first in fenced:
+            raise self._lost(first) from fenced[first]
+        if first in self._producers:
+            try:
+                # Of no effect, but to be answered.
+                await self._commit(self._producers[first], (), {tp: self._next[tp] for tp in self._of(first)})
+            except FENCED as exc:
+                raise self._lost(first) from exc
+            except (KafkaError, AssertionError) as exc:
+                await self._fail(first, exc)
+        numbers = ", ".join(map(str, sorted(fenced)))
+        log.warning("%s: another worker took partitions %s; we are the newest and take them back", self._app, numbers)
+
+    def _lost(self, partition: int) -> OwnershipLost:
+        return OwnershipLost(
+            f"{self._app}: another worker with SLUICE_ASSIGN=all took over partition {partition}. It is the newest and "
+            "stays; this one ends. With SLUICE_ASSIGN=group they share the partitions"
+        )
 
     async def _drop(self, partitions: Sequence[int]) -> None:
         for partition in partitions:

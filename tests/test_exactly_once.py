@@ -199,6 +199,33 @@ async def test_of_two_that_own_the_same_partitions_the_newest_wins_and_nothing_i
 
 
 @kafka_needed
+async def test_of_two_that_start_in_the_same_moment_one_stays_and_the_other_says_why_it_ends(
+    make_settings: MakeSettings,
+) -> None:
+    settings = await make_settings(partitions=4)
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(copy_loop(settings, Copier(settings)).run(stop)) for _ in range(2)]
+    try:
+        for begin in count(0, 40):
+            # Until each has met the other, there must be something to do on every partition.
+            await produce(settings, numbered(settings, range(begin, begin + 40)))
+            await until(settings, begin + 40)
+            if any(task.done() for task in tasks):
+                break
+        total = begin + 80
+        await produce(settings, numbered(settings, range(begin + 40, total)))
+        await until(settings, total)
+        lost = [task for task in tasks if task.done()]
+        assert len(lost) == 1
+        with pytest.raises(OwnershipLost, match=r"the newest and stays; this one ends"):
+            lost[0].result()
+    finally:
+        stop.set()
+        await asyncio.wait(tasks, timeout=PATIENCE_SECONDS)
+    await check_ledger(settings, range(total))
+
+
+@kafka_needed
 async def test_a_send_that_the_broker_refuses_fails_its_whole_transaction(settings: Settings) -> None:
     await produce(settings, numbered(settings, range(9)))
     refused = os.urandom(5_000_000)
