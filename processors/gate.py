@@ -40,7 +40,8 @@ def new_page(wiki: str, page_id: int, rules: Rules) -> Page:
 
 def observe(page: Page, heard: Heard, rules: Rules) -> tuple[Page, list[Decision]]:
     """What an event does to its page. A repeat changes nothing, and leaves `page.dirty` as it was."""
-    rules = rules.of(page.lanes)
+    if page.lanes is not rules.lanes:
+        rules = rules.of(page.lanes)
     decisions: list[Decision] = []
     if type(heard) is Edited:
         arrive(page, heard, rules, decisions)
@@ -59,7 +60,8 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
 
     heard_ms: the watermark of each set of required streams, in the order of `rules.watermarks`.
     """
-    rules = rules.of(page.lanes)
+    if page.lanes is not rules.lanes:
+        rules = rules.of(page.lanes)
     decisions: list[Decision] = []
     fired = 0
     for fire_ms, _, _, lanes, edit in due_by(page, heard_ms, rules):
