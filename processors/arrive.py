@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from processors.due import close, edit_due, sooner
+from processors.due import close, edit_due, enqueue, sooner
 from processors.hear import Edited
 from processors.lineage import find, reviewed_head
 from processors.plans import Rules
@@ -60,6 +60,7 @@ def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -
             release(page, edit, lane, edit.start_ms, rules, decisions)
     close(page, edit, rules)
     if PENDING in edit.states:
+        enqueue(page, edit)
         sooner(page, edit_due(page, edit, rules))
     sooner(page, edit.start_ms + rules.keep_ms)
 

@@ -1,22 +1,20 @@
 """When to look at a page again, and what may fire there by then. Pure.
 
-Edits that fire a fixed time after they were made are looked up in their plan. All others are asked for their outcome,
-which costs more, so each remembers a watermark before which the answer will not change.
+Edits that fire a fixed time after they were made stand in a queue. On a page where that does not hold of each they are
+asked for their outcome, which costs more, so each remembers a watermark before which the answer will not change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
 
 from processors.fire import outcome
 from processors.plans import Rules
-from schemas.page import PENDING, RETRACTED, WITHHELD, Edit, Page
+from schemas.page import PENDING, RETRACTED, WITHHELD, Due, Edit, Page
 
 # Signals often come before the page_change of their revision.
 WAIT_MS = 600_000
-
-# (fire time, revision, epoch, lane, edit): sorted by all but the last.
-Due = tuple[int, int, int, int, Edit]
 
 
 def attach(wiki: str, edit: Edit, rules: Rules) -> None:
@@ -25,30 +23,39 @@ def attach(wiki: str, edit: Edit, rules: Rules) -> None:
     edit.context = edit.plan.context  # the one that all edits of this kind share
 
 
-def is_tricky(page: Page, rules: Rules) -> bool:
-    """Whether edits of this page may have to wait for something else than their hold."""
-    return any(edit.plan.special or edit.floor_ms or edit.start_ms < rules.gap_end_ms for edit in page.open) or (
+def line_up(page: Page, rules: Rules) -> None:
+    """After plans have changed: see anew in which way the edits of a page wait, and for what."""
+    page.tricky = any(edit.plan.special or edit.floor_ms or edit.start_ms < rules.gap_end_ms for edit in page.open) or (
         rules.blocks and any(WITHHELD in edit.states or RETRACTED in edit.states for edit in page.edits)
     )
+    queue_up(page)
 
 
-def due_by(page: Page, heard_ms: Sequence[int], rules: Rules) -> list[Due]:
-    """What the edits of a page may do by now, in the order in which they do it."""
-    found: list[Due] = []
+def queue_up(page: Page) -> None:
+    """Make the queue anew from the edits that wait."""
+    page.queue = []
+    for edit in page.open:
+        enqueue(page, edit)
+
+
+def enqueue(page: Page, edit: Edit) -> None:
+    """Where edits fire one by one, they stand in a queue with one place for each moment of each."""
+    if not page.tricky:
+        for delay_ms, lanes in edit.plan.ahead(edit.states):
+            heappush(page.queue, (edit.start_ms + delay_ms, edit.rev_id, edit.epoch, lanes, edit))
+
+
+def due_by(page: Page, heard_ms: Sequence[int], rules: Rules) -> Iterator[Due]:
+    """What the edits of a page may do by now, in the order in which they do it; from a queue it is taken."""
     if page.tricky:
+        found: list[Due] = []
         for edit in page.open:
             _ask(page, edit, heard_ms, rules, found)
-    else:
-        until_ms = heard_ms[0]
-        for edit in page.open:
-            start_ms = edit.start_ms
-            for delay_ms, lanes in edit.plan.ahead(edit.states):
-                if start_ms + delay_ms > until_ms:
-                    break
-                found += [(start_ms + delay_ms, edit.rev_id, edit.epoch, lane, edit) for lane in lanes]
-    if len(found) > 1:
         found.sort(key=lambda entry: entry[:4])
-    return found
+        yield from found
+    else:
+        while page.queue and page.queue[0][0] <= heard_ms[0]:
+            yield heappop(page.queue)
 
 
 def _ask(page: Page, edit: Edit, heard_ms: Sequence[int], rules: Rules, found: list[Due]) -> None:
@@ -60,7 +67,7 @@ def _ask(page: Page, edit: Edit, heard_ms: Sequence[int], rules: Rules, found: l
         if edit.states[lane] == PENDING and soonest(edit, lane, rules) <= until_ms:
             fire_ms = outcome(page, edit, lane, rules, until_ms).fire_ms
             if fire_ms <= until_ms:
-                found.append((fire_ms, edit.rev_id, edit.epoch, lane, edit))
+                found.append((fire_ms, edit.rev_id, edit.epoch, (lane,), edit))
 
 
 def soonest(edit: Edit, lane: int, rules: Rules) -> int:
@@ -79,6 +86,11 @@ def next_due(page: Page, rules: Rules, heard_ms: int = -1) -> int | None:
         until_ms = waiting.signal.at_ms + WAIT_MS
         if soonest_ms is None or until_ms < soonest_ms:
             soonest_ms = until_ms
+    if not page.tricky:
+        queue = page.queue
+        while queue and all(queue[0][4].states[lane] != PENDING for lane in queue[0][3]):
+            heappop(queue)
+        return min(soonest_ms, queue[0][0]) if queue and soonest_ms is not None else soonest_ms
     for edit in page.open:
         due_ms = edit_due(page, edit, rules, heard_ms)
         if due_ms is not None and (soonest_ms is None or due_ms < soonest_ms):
@@ -123,5 +135,7 @@ def close(page: Page, edit: Edit, rules: Rules) -> None:
         return
     if page.open[-1] is edit:
         page.open.pop()
+    elif page.open[0] is edit:
+        del page.open[0]
     else:
         page.open = [other for other in page.open if other is not edit]

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from processors.arrive import arrive
-from processors.due import WAIT_MS, attach, due_by, is_tricky, next_due
+from processors.due import WAIT_MS, attach, close, due_by, line_up, next_due, queue_up
 from processors.fire import outcome
 from processors.hear import Blocked, Edited, Flagged, Heard, Told
 from processors.plans import Rules
@@ -40,7 +40,8 @@ def new_page(wiki: str, page_id: int, rules: Rules) -> Page:
 
 def observe(page: Page, heard: Heard, rules: Rules) -> tuple[Page, list[Decision]]:
     """What an event does to its page. A repeat changes nothing, and leaves `page.dirty` as it was."""
-    rules = rules.of(page.lanes)
+    if page.lanes is not rules.lanes:
+        rules = rules.of(page.lanes)
     decisions: list[Decision] = []
     if type(heard) is Edited:
         arrive(page, heard, rules, decisions)
@@ -59,21 +60,26 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
 
     heard_ms: the watermark of each set of required streams, in the order of `rules.watermarks`.
     """
-    rules = rules.of(page.lanes)
+    if page.lanes is not rules.lanes:
+        rules = rules.of(page.lanes)
     decisions: list[Decision] = []
-    due = due_by(page, heard_ms, rules)
-    for number, (fire_ms, _, _, lane, edit) in enumerate(due, start=1):
-        if number % 64 == 0:
+    fired = 0
+    for fire_ms, _, _, lanes, edit in due_by(page, heard_ms, rules):
+        for lane in lanes:
+            if edit.states[lane] != PENDING:
+                continue
+            if not page.tricky:
+                release(page, edit, lane, fire_ms, rules, decisions)
+            else:
+                verdict = outcome(page, edit, lane, rules)
+                if verdict.fire_ms <= heard_ms[edit.plan.watermarks[lane]]:
+                    settle(page, edit, lane, verdict, rules, decisions)
+        close(page, edit, rules)
+        fired += 1
+        if fired % 64 == 0:
             page.open = _waiting(page, rules)
-        if edit.states[lane] != PENDING:
-            continue
-        if not page.tricky:
-            release(page, edit, lane, fire_ms, rules, decisions)
-            continue
-        verdict = outcome(page, edit, lane, rules)
-        if verdict.fire_ms <= heard_ms[edit.plan.watermarks[lane]]:
-            settle(page, edit, lane, verdict, rules, decisions)
-    if due:
+    if len(decisions) > 1:
+        # Older ones may have ended with them.
         page.open = _waiting(page, rules)
     until_ms = max(heard_ms)
     _forget(page, until_ms, rules)
@@ -105,7 +111,7 @@ def take_up(page: Page, rules: Rules) -> Page:
         for lane in range(rules.count):
             if edit.states[lane] == RELEASED and edit.rev_id > page.newest[lane]:
                 page.newest[lane] = edit.rev_id
-    page.tricky = is_tricky(page, rules)
+    line_up(page, rules)
     page.due_ms = next_due(page, rules)
     return page
 
@@ -131,6 +137,7 @@ def _forget(page: Page, heard_ms: int, rules: Rules) -> None:
             page.dirty = True
             page.edits = kept
             page.open = [edit for edit in page.open if edit.start_ms > gone_ms]
+            queue_up(page)
     if page.waiting:
         waiting = [w for w in page.waiting if w.signal.at_ms + WAIT_MS > heard_ms]
         page.dirty = page.dirty or len(waiting) < len(page.waiting)

@@ -235,7 +235,8 @@ class Shard:
         edits, due_ms, page.dirty = len(page.edits), page.due_ms, False
         _, decisions = gate.observe(page, heard, rules)
         if type(heard) is Edited and len(page.edits) > edits:
-            self._note_refs(key, heard, rules)
+            if rules.blocks or rules.titles:
+                self._note_refs(key, heard, rules)
             if self._waiting:
                 for lost in self._found(heard):
                     decisions += gate.observe(page, lost, rules)[1]
@@ -389,9 +390,11 @@ class Shard:
     def _groups(self, page: Page, cause: str, decisions: list[Decision]) -> list[Group]:
         if not decisions or self.rules is None:
             return []
-        group = Group(page.wiki, page.page_id, cause, tuple(decisions), self.rules.of(page.lanes).shared)
-        self.pending -= sum(count for decision, count in group.counts() if decision.state is not State.RETRACTED)
-        return [group]
+        shared = self.rules.of(page.lanes).shared
+        for decision in decisions:
+            if decision.state is not State.RETRACTED:
+                self.pending -= 1 if shared is None else len(shared[decision.policy])
+        return [Group(page.wiki, page.page_id, cause, tuple(decisions), shared)]
 
 
 def rebuilt(records: Iterable[tuple[bytes, bytes]], *, teaches: bool = False) -> Shard:
@@ -438,8 +441,8 @@ def _placed(heard: Heard, page_id: int) -> Heard:
 
 
 def _event_id(heard: Heard) -> str:
-    return heard.event_id if isinstance(heard, Edited | Flagged) else heard.signal.event_id
+    return heard.event_id if type(heard) is Edited or type(heard) is Flagged else heard.signal.event_id  # type: ignore[union-attr]
 
 
 def _at_ms(heard: Heard) -> int:
-    return heard.at_ms if isinstance(heard, Edited | Flagged) else heard.signal.at_ms
+    return heard.at_ms if isinstance(heard, (Edited, Flagged)) else heard.signal.at_ms

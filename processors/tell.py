@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from processors.due import WAIT_MS, attach, close, edit_due, is_tricky, look_again, next_due, sooner, soonest
+from processors.due import WAIT_MS, attach, close, edit_due, line_up, look_again, next_due, sooner, soonest
 from processors.fire import fire_time, outcome
 from processors.hear import Flagged, Told
 from processors.lineage import LAST_EDITS, REASONS, REVERTS, TEXT_BARS, find
@@ -54,7 +54,7 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules) -> None:
     attach(page.wiki, edit, rules)
     page.edits.append(edit)
     page.open.append(edit)
-    page.tricky = is_tricky(page, rules)
+    line_up(page, rules)
     sooner(page, edit_due(page, edit, rules))
     sooner(page, edit.start_ms + rules.keep_ms)
 
@@ -77,7 +77,7 @@ def flagged(page: Page, event: Flagged, rules: Rules) -> None:
             flags = tuple(sorted({*flags, "protected"} if event.protected else {*flags} - {"protected"}))
         edit.context = (namespace, kinds, editor_class, flags, page.topics)
         attach(page.wiki, edit, rules)
-    page.tricky = is_tricky(page, rules)
+    line_up(page, rules)
     page.due_ms = next_due(page, rules)
 
 

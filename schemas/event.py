@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -267,6 +268,23 @@ def milliseconds(text: str) -> int:
 
     Raises `ValueError` if it is none.
     """
+    # Nearly all end in `:SS.mmmZ` or `:SSZ`, and many share a minute.
+    end = text[16:]
+    seconds = end[1:3]
+    if seconds.isdigit() and seconds < "60" and end.isascii():
+        if len(end) == 4 and end[0] == ":" and end[3] == "Z":
+            return _minute(text[:16]) + int(seconds) * 1000
+        if len(end) == 8 and end[0] == ":" and end[3] == "." and end[7] == "Z" and end[4:7].isdigit():
+            return _minute(text[:16]) + int(seconds) * 1000 + int(end[4:7])
+    return _milliseconds(text)
+
+
+@lru_cache(maxsize=10_000)
+def _minute(text: str) -> int:
+    return _milliseconds(text + ":00Z")
+
+
+def _milliseconds(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

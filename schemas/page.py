@@ -60,6 +60,10 @@ class Edit:
     protects: tuple[Protect, ...] = ()
 
 
+# (fire time, revision, epoch, lanes, edit): no two that wait are alike in the first three.
+Due = tuple[int, int, int, tuple[int, ...], Edit]
+
+
 @dataclass(slots=True)
 class Waiting:
     """A signal about a revision that no event has announced yet."""
@@ -76,7 +80,8 @@ class Page:
     reverts: (when, by whom) of the last reverts by another. protected_ms: since when only some may edit it, or 0.
     The rest is derived: `open` are the edits that wait under some policy; `due_ms` is when to look again at the
     latest; `tricky` is true where edits do not simply fire one by one; `lanes`, once policies are in force for the
-    page, are those that share a digit of `states`; `newest`, per lane, is a revision after which none is out.
+    page, are those that share a digit of `states`; `newest`, per lane, is a revision after which none is out; `queue`,
+    where it is not tricky, is a heap of what will fire, and of some that will not.
     """
 
     wiki: str
@@ -95,6 +100,7 @@ class Page:
     dirty: bool = False
     lanes: Lanes = ()
     newest: list[int] = field(default_factory=list)
+    queue: list[Due] = field(default_factory=list)
 
     @property
     def key(self) -> bytes:
