@@ -80,7 +80,7 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
     for number, (fire_ms, _, _, edit, policy) in enumerate(due, start=1):
         if number % 64 == 0:
             page.open = [other for other in page.open if PENDING in other.states[: rules.count]]
-        if edit.states[policy] != PENDING:
+        if edit.states[policy] != PENDING or (edit.signals and _barred_by_now(page, edit, policy, rules, decisions)):
             continue
         if not page.tricky:
             _release(page, edit, policy, fire_ms, rules, decisions)
@@ -244,7 +244,7 @@ def _edited(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) 
         for waiting in [w for w in page.waiting if w.rev_id == event.rev_id]:
             page.waiting.remove(waiting)
             _tell(page, find(page, event.rev_id), waiting.signal, rules, decisions)
-    if rules.blocks and restores and not event.undelete:
+    if rules.blocks and event.sha1 is not None and not event.undelete:
         _release_what_is_out_already(page, edit, rules, decisions)
     for policy in edit.plan.instant:
         if edit.states[policy] == PENDING:
@@ -380,7 +380,7 @@ def _told(page: Page, told: Told, rules: Rules, decisions: list[Decision]) -> No
     edit = find(page, told.rev_id)
     if told.shows:
         if edit is not None and _has(edit, SignalKind.HIDE):
-            _show_again(page, edit, told.signal, rules)
+            _show_again(page, edit, told.signal, rules, decisions)
         return
     if edit is not None:
         _tell(page, edit, told.signal, rules, decisions)
@@ -390,7 +390,7 @@ def _told(page: Page, told: Told, rules: Rules, decisions: list[Decision]) -> No
         _sooner(page, told.signal.at_ms + WAIT_MS)
 
 
-def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules) -> None:
+def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules, decisions: list[Decision]) -> None:
     """A revision that was hidden is before readers again: another epoch, and a full hold."""
     if any(e.event_id == signal.event_id for e in page.edits if e.rev_id == hidden.rev_id):
         return
@@ -400,10 +400,15 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules) -> None:
         rules.zero + b"5" * (len(page.names) - rules.count), (), 0, 0, hidden.partial,
     )  # fmt: skip
     _attach(page.wiki, edit, rules)
+    tainted = _tainted(page, signal.at_ms, rules) if page.tricky else []
     page.edits.append(edit)
     page.open.append(edit)
     page.tricky = _is_tricky(page, rules)
-    for due_ms in _edit_due(page, edit, rules):
+    _clear(page, tainted, signal.at_ms, rules)
+    for policy in edit.plan.instant:
+        _release(page, edit, policy, edit.start_ms, rules, decisions)
+    _close(page, edit, rules)
+    for due_ms in _edit_due(page, edit, rules) if PENDING in edit.states else ():
         _sooner(page, due_ms)
     _sooner(page, edit.start_ms + rules.keep_ms)
 
@@ -449,12 +454,17 @@ def _tell(page: Page, edit: Edit | None, signal: Signal, rules: Rules, decisions
     _close(page, edit, rules)
     if rules.blocks and bars:
         page.tricky = True
-    for other, policy in tainted:
-        if other.states[policy] == PENDING and outcome(page, other, policy, rules).root is None:
-            other.floor_ms = max(other.floor_ms, signal.at_ms)
-            _look_again(page, other, rules)
+    _clear(page, tainted, signal.at_ms, rules)
     if not bars and page.tricky:
         _look_again(page, edit, rules)
+
+
+def _clear(page: Page, tainted: list[tuple[Edit, int]], at_ms: int, rules: Rules) -> None:
+    """What of this stands on nothing barred any more waits no longer."""
+    for edit, policy in tainted:
+        if edit.states[policy] == PENDING and outcome(page, edit, policy, rules).root is None:
+            edit.floor_ms = max(edit.floor_ms, at_ms)
+            _look_again(page, edit, rules)
 
 
 def _undid(page: Page, edit: Edit) -> bool:
@@ -514,6 +524,14 @@ def _bar(page: Page, edit: Edit, signal: Signal, policy: int, rules: Rules, deci
     if state == RELEASED:
         fire_ms = fire_time(page, edit, policy, rules) if hold_ms else edit.start_ms
         _take_back(page, edit, policy, signal, fire_ms, rules, decisions)
+
+
+def _barred_by_now(page: Page, edit: Edit, policy: int, rules: Rules, decisions: list[Decision]) -> bool:
+    """Whether something bars it that came too late for an earlier fire time, and in time for the one it has now."""
+    for signal in edit.signals:
+        if signal.kind in REASONS and edit.states[policy] == PENDING and _concerns(edit.plan.rules[policy], signal):
+            _bar(page, edit, signal, policy, rules, decisions)
+    return edit.states[policy] != PENDING
 
 
 def _take_back(
@@ -590,10 +608,8 @@ def _older_that_wait(page: Page, edit: Edit, policy: int) -> list[Edit]:
             found.append(older)
         found.reverse()
     else:
-        for older in page.open:
-            if older is edit:
-                break
-            found.append(older)
+        # A revision that was shown again, or announced late, lies behind newer ones.
+        found = page.open
     return [older for older in found if older.rev_id < edit.rev_id and older.states[policy] == PENDING]
 
 
@@ -641,8 +657,9 @@ def _decide(
         by = signal.by_rev_id
     elif signal is not None:
         reason = REASONS[signal.kind]
-    if plan.rules[policy].plain and signals:
-        signals = tuple(s for s in signals if s.kind in REASONS and s.kind is not SignalKind.BLOCK)
+    if signals:
+        # What only a policy beside it listens to is none of its business.
+        signals = tuple(s for s in signals if s.kind in plan.heeded[policy])
     decisions.append(
         Decision(
             policy=rules.names[policy],

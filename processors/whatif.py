@@ -1,6 +1,6 @@
 """What policies would have done: the core over a log under other policies, and what came of it. Pure.
 
-A log of the source has its own ticks and control records; the latter are left out and `policies` put in their place.
+A log of the source has its own ticks and policies; the latter are left out and `policies` put in their place.
 A history has neither: it is heard without delay, a tick before every edit that is due before it.
 """
 
@@ -13,10 +13,21 @@ from statistics import mean, median
 
 from processors.curve import Edit, Revision, event
 from processors.hear import RISK_STREAMS
+from processors.plans import Rules
 from processors.shard import Shard, Unreadable
 from schemas.decision import Decision
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
-from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Tick, encode_policies, encode_tick
+from schemas.log import (
+    KIND_CONTROL,
+    KIND_EVENT,
+    KIND_TICK,
+    InvalidRecord,
+    Policies,
+    Tick,
+    decode_control,
+    encode_policies,
+    encode_tick,
+)
 from schemas.reasons import Bar, State
 
 STREAMS = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, RECENT_CHANGE, *RISK_STREAMS)
@@ -93,7 +104,7 @@ def over_log(records: Iterable[tuple[int, bytes, bytes]], policies: Policies) ->
         if shard is None:
             shard = shards[partition] = Shard()
             shard.apply(KIND_CONTROL, encode_policies(policies))
-        if kind == KIND_CONTROL:
+        if kind == KIND_CONTROL and _is_policies(value):
             continue
         try:
             yield from (d for group in shard.apply(kind, value) for d in group.decisions)
@@ -103,22 +114,33 @@ def over_log(records: Iterable[tuple[int, bytes, bytes]], policies: Policies) ->
             shard.flush(shard.changed())
 
 
+def _is_policies(value: bytes) -> bool:
+    try:
+        return isinstance(decode_control(value), Policies)
+    except InvalidRecord:
+        return False  # the gate sets it aside
+
+
 def over_history(history: Sequence[Revision], page_id: int, policies: Policies) -> Iterator[Decision]:
     """One page's history, and after it as much time as any hold may take."""
     shard = Shard()
     shard.apply(KIND_CONTROL, encode_policies(policies))
+    for kind, value in history_log(history, page_id, policies):
+        yield from (d for group in shard.apply(kind, value) for d in group.decisions)
+
+
+def history_log(history: Sequence[Revision], page_id: int, policies: Policies) -> Iterator[tuple[bytes, bytes]]:
+    """(kind, value) of the records that a source would have written that heard everything at once."""
     for number, (before, revision) in enumerate(pairwise((None, *history)), start=1):
         if revision is not None:
-            yield from _tick(shard, number, revision.at_ms - 1)
-            message = event(revision, page_id, before)
-            yield from (d for group in shard.apply(KIND_EVENT, message) for d in group.decisions)
-    if history and shard.rules is not None:
-        yield from _tick(shard, len(history) + 1, history[-1].at_ms + shard.rules.longest_ms)
+            yield _tick(number, revision.at_ms - 1)
+            yield KIND_EVENT, event(revision, page_id, before)
+    if history:
+        yield _tick(len(history) + 1, history[-1].at_ms + Rules(policies).longest_ms)
 
 
-def _tick(shard: Shard, number: int, at_ms: int) -> Iterator[Decision]:
-    tick = Tick(number=number, heard_ms=dict.fromkeys(STREAMS, at_ms), cursor=())
-    yield from (d for group in shard.apply(KIND_TICK, encode_tick(tick)) for d in group.decisions)
+def _tick(number: int, at_ms: int) -> tuple[bytes, bytes]:
+    return KIND_TICK, encode_tick(Tick(number=number, heard_ms=dict.fromkeys(STREAMS, at_ms), cursor=()))
 
 
 def outcomes(

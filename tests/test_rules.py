@@ -39,7 +39,8 @@ class Ruled(Line):
     def heard(self, at: float, **late: float) -> list[tuple[int, str]]:
         self.serial += 1
         names = {"recent": RECENT_CHANGE, "risk": RISK, "tags": TAGS_CHANGE, "visibility": VISIBILITY_CHANGE}
-        streams = dict.fromkeys((PAGE_CHANGE, *names.values()), at) | {names[name]: t for name, t in late.items()}
+        names["page"] = PAGE_CHANGE
+        streams = dict.fromkeys(names.values(), at) | {names[name]: t for name, t in late.items()}
         heard_ms = {stream: EPOCH + round(t * 1000) for stream, t in streams.items()}
         made = self._apply(KIND_TICK, encode_tick(Tick(number=self.serial, heard_ms=heard_ms, cursor=())))
         return [(rev, state) for rev, _, state in made]
