@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from schemas.decision import Signal
-from schemas.page import PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Page
+from schemas.page import PENDING, RELEASED, RETRACTED, WITHHELD, Edit, Page
 from schemas.reasons import Bar, SignalKind
 
 # Among so many edits of a page those that are out are looked for: they lie there if edits come in about their order.
@@ -101,9 +101,7 @@ def _resolves(page: Page, barred: Edit, bar: Signal, path: list[Edit]) -> bool:
         if any(edit.rev_id == bar.by_rev_id for edit in path):
             return True
         reverter = find(page, bar.by_rev_id or 0)
-        return reverter is not None and (
-            any(s.kind in REVERTS for s in reverter.signals) or SUPERSEDED in reverter.states
-        )
+        return reverter is not None and any(s.kind in REVERTS for s in reverter.signals)
     if bar.kind is SignalKind.HIDE:
         # Until it is shown again, or undeleted.
         latest = find(page, barred.rev_id)

@@ -111,6 +111,7 @@ SETS = (
             "kinds",
             'match = { editor_class = ["bot"] }\nhold = 5',
             'match = { kind = ["create", "redirect"] }\nhold = 100',
+            'match = { page_flags = ["breaking"] }\nhold = 15',
             'match = { page_flags = ["protected"] }\nhold = 150',
             'match = { topic = ["Culture.Biography.*"] }\nhold = 200\nmax_hold = 400',
             'match = { wiki = ["dewiki"] }\nhold = 0',
@@ -145,6 +146,7 @@ class Writer:
     def change(self, kind: str, page: int, rev: int, text: str, user: str, *, ago: int = 0, **more: Any) -> None:
         at = rfc3339(EPOCH + (self.at - ago) * 1000)
         prior = more.pop("prior", None)
+        editor = {"user_text": user, **EDITORS.get(user, {})}
         place = {
             "page_id": page,
             "page_title": f"P{page}",
@@ -160,7 +162,7 @@ class Writer:
                 "page": place,
                 "performer": {"user_text": "Admin"},
                 "revision": {
-                    "rev_id": rev, "rev_dt": at, "rev_sha1": sha(text), "editor": {"user_text": user, **EDITORS[user]},
+                    "rev_id": rev, "rev_dt": at, "rev_sha1": sha(text), "editor": editor,
                     **{f"is_{part}_visible": True for part in ("content", "editor", "comment")}, **more,
                 },
                 **({"prior_state": prior} if prior else {}),
@@ -249,10 +251,18 @@ class History(RuleBasedStateMachine):
         if self.writer.revs[page]:
             self._edit("move", page, "moved", user, redirect=redirect)
 
+    @rule(page=PAGES, after=st.sampled_from([1, 60, 600]))
+    def crowd(self, page: int, after: int) -> None:
+        for number in range(10):
+            self.writer.wait(after)
+            self._edit("edit", page, f"crowd{self.writer.serial}", f"c{number}")
+
     def _edit(self, kind: str, page: int, text: str, user: str, **more: Any) -> None:
-        rev = self.writer.serial + 1
-        self.writer.change(kind, page, rev, text, user, **more)
-        self.writer.revs[page].append(rev)
+        rev, revs = self.writer.serial + 1, self.writer.revs[page]
+        # Now and then a parent that nobody has seen.
+        parent = rev + 10**6 if rev % 7 == 0 else revs[-1] if revs else 0
+        self.writer.change(kind, page, rev, text, user, rev_parent_id=parent, **more)
+        revs.append(rev)
 
     def _rev(self, page: int, back: int) -> int:
         revs = self.writer.revs[page]
