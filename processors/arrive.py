@@ -53,7 +53,7 @@ def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -
         for waiting in [w for w in page.waiting if w.rev_id == event.rev_id]:
             page.waiting.remove(waiting)
             tell(page, find(page, event.rev_id), waiting.signal, rules, decisions)
-    if rules.blocks and restores and not event.undelete:
+    if rules.blocks and event.sha1 is not None and not event.undelete:
         _release_what_is_out_already(page, edit, rules, decisions)
     for lane in edit.plan.instant:
         if edit.states[lane] == PENDING:

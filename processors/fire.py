@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors.lineage import root
+from processors.lineage import REASONS, root
 from processors.plans import UNSCORED, Plan, Rules
 from processors.wikis import risk_limit
 from schemas.decision import Signal
@@ -53,7 +53,7 @@ def outcome(page: Page, edit: Edit, policy: int, rules: Rules, until_ms: int | N
         return Verdict(edit.start_ms)
     if rule.plain or not page.tricky:
         fixed = Verdict(edit.start_ms + plan.holds_ms[policy] + rules.grace_ms)
-        return _in_gap(edit, policy, fixed, rules) if page.tricky else fixed
+        return _in_gap(edit, policy, fixed, rules) if rules.gaps else fixed
     alone = _alone(page, edit, policy, rules)
     if until_ms is not None and alone.fire_ms > until_ms:
         return alone
@@ -64,7 +64,9 @@ def outcome(page: Page, edit: Edit, policy: int, rules: Rules, until_ms: int | N
         waits = node.states[policy] == PENDING
         if waits and node.plan.rules[policy].risk is None:
             return False
-        reason = _alone(page, node, policy, rules).reason
+        fire_ms, reason, *_ = _alone(page, node, policy, rules)
+        if not waits and any(s.kind in REASONS and s.at_ms < fire_ms for s in node.signals):
+            return False  # it went with its page, before its own time came
         return reason is Bar.RISK or (not waits and reason is not None)
 
     barred = root(page, edit, policy, alone.fire_ms, held)
@@ -93,7 +95,8 @@ def _alone(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
         due_ms, over = _risk(page.wiki, edit, rule.risk, due_ms, last_ms, rules.grace_ms)
         reason = Bar.RISK if over else reason
     if plan.reviews[policy] and rule.require is not None:
-        due_ms, absent = _review(edit, plan.reviews[policy], round(rule.require.wait_seconds * 1000), due_ms)
+        wait_ms = round(rule.require.wait_seconds * 1000)
+        due_ms, absent = _review(edit, plan.reviews[policy], wait_ms, due_ms, rules.grace_ms)
         reason = Bar.UNREVIEWED if absent and rule.require.otherwise == "withhold" else reason
     if edit.floor_ms > due_ms:
         # It stood on an edit that is barred no more.
@@ -111,6 +114,7 @@ def _quiet(page: Page, edit: Edit, hold_ms: int, last_ms: int, grace_ms: int) ->
             break
         if other.start_ms > edit.start_ms:
             after.append(other)
+    after.reverse()
     for later in sorted(after, key=lambda e: e.start_ms):
         if later.start_ms >= due_ms + grace_ms or due_ms >= last_ms:
             break
@@ -124,13 +128,16 @@ def _quiet(page: Page, edit: Edit, hold_ms: int, last_ms: int, grace_ms: int) ->
 def _risk(wiki: str, edit: Edit, risk: Risk, due_ms: int, last_ms: int, grace_ms: int) -> tuple[int, bool]:
     """(deadline, whether it is withheld then)."""
     model = risk.model
-    scores = [s for s in edit.signals if s.kind is SignalKind.RISK and s.model.startswith(model)]
-    known = [s for s in scores if s.at_ms < due_ms + grace_ms and s.score is not None]
+    scores = [
+        s for s in edit.signals if s.kind is SignalKind.RISK and s.model.startswith(model) and s.score is not None
+    ]
+    if not any(s.at_ms < due_ms + grace_ms for s in scores):
+        wait_ms = max(due_ms, edit.start_ms + SCORE_WAIT_MS)
+        due_ms = min([wait_ms, *(s.at_ms for s in scores)])
+    known = [s for s in scores if s.at_ms < due_ms + grace_ms]
+    over = risk.missing == "over"
     if known:
-        over = (known[-1].score or 0.0) > risk_limit(risk, wiki)
-    else:
-        due_ms = max(due_ms, edit.start_ms + SCORE_WAIT_MS)
-        over = risk.missing == "over"
+        over = (max(reversed(known), key=lambda s: s.at_ms).score or 0.0) > risk_limit(risk, wiki)
     if not over:
         return due_ms, False
     if risk.extend_seconds is not None:
@@ -141,7 +148,7 @@ def _risk(wiki: str, edit: Edit, risk: Risk, due_ms: int, last_ms: int, grace_ms
     return last_ms, True
 
 
-def _review(edit: Edit, review: str, wait_ms: int, due_ms: int) -> tuple[int, bool]:
+def _review(edit: Edit, review: str, wait_ms: int, due_ms: int, grace_ms: int) -> tuple[int, bool]:
     """(deadline, whether the review did not come)."""
     kinds = {
         "patrolled": {SignalKind.PATROL},
@@ -149,10 +156,14 @@ def _review(edit: Edit, review: str, wait_ms: int, due_ms: int) -> tuple[int, bo
         "other_editor": {SignalKind.OTHER_EDITOR},
     }[review]
     said = sorted((s for s in edit.signals if s.kind in kinds), key=lambda s: s.at_ms)
-    limit_ms = edit.start_ms + wait_ms
-    if said and said[-1].kind is not SignalKind.UNAPPROVE and said[-1].at_ms <= max(limit_ms, due_ms):
-        return max(due_ms, said[-1].at_ms), False
-    return max(due_ms, limit_ms), True
+    last_ms = max(due_ms, edit.start_ms + wait_ms)
+    for at, given in enumerate(said):
+        # It must stand until the edit would fire; what is said after that comes too late for both.
+        at_ms = max(due_ms, given.at_ms)
+        taken_back = any(s.kind is SignalKind.UNAPPROVE and s.at_ms < at_ms + grace_ms for s in said[at + 1 :])
+        if given.kind is not SignalKind.UNAPPROVE and given.at_ms <= last_ms and not taken_back:
+            return at_ms, False
+    return last_ms, True
 
 
 def _in_gap(edit: Edit, policy: int, alone: Verdict, rules: Rules) -> Verdict:

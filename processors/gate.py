@@ -25,7 +25,7 @@ from processors.fire import outcome
 from processors.hear import Blocked, Edited, Flagged, Heard, Told
 from processors.plans import Rules
 from processors.release import release, settle
-from processors.tell import flagged, tell, told
+from processors.tell import barred_by_now, flagged, tell, told
 from schemas.decision import Decision
 from schemas.page import NONE, PENDING, RELEASED, Edit, Page, spread
 
@@ -66,7 +66,7 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
     fired = 0
     for fire_ms, _, _, lanes, edit in due_by(page, heard_ms, rules):
         for lane in lanes:
-            if edit.states[lane] != PENDING:
+            if edit.states[lane] != PENDING or (edit.signals and barred_by_now(page, edit, lane, rules, decisions)):
                 continue
             if not page.tricky:
                 release(page, edit, lane, fire_ms, rules, decisions)

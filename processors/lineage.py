@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from schemas.decision import Signal
-from schemas.page import PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Page
+from schemas.page import PENDING, RELEASED, RETRACTED, WITHHELD, Edit, Page
 from schemas.reasons import Bar, SignalKind
 
-# Among so many edits of a page a newer one is looked for: it lies there if edits come in anything like their order.
+# Among so many edits of a page those that are out are looked for: they lie there if edits come in about their order.
 LAST_EDITS = 256
 REVERTS = frozenset({SignalKind.IDENTITY_REVERT, SignalKind.DECLARED_REVERT})
 # What speaks against an edit's own text. A deletion speaks against the page, and ends its line.
@@ -54,8 +54,9 @@ def root(page: Page, edit: Edit, policy: int, fire_ms: int, held: Held) -> int |
 
 
 def reviewed_head(page: Page, policy: int, edit: Edit) -> Edit | None:
-    """The newest edit beside `edit` that is out under a policy."""
-    return next((e for e in reversed(page.edits) if e is not edit and e.states[policy] == RELEASED), None)
+    """The newest edit beside `edit` that is out under a policy, among the page's last edits."""
+    last = islice(reversed(page.edits), LAST_EDITS)
+    return next((e for e in last if e is not edit and e.states[policy] == RELEASED), None)
 
 
 def newer_out(page: Page, edit: Edit, policy: int) -> Iterator[Edit]:
@@ -100,9 +101,11 @@ def _resolves(page: Page, barred: Edit, bar: Signal, path: list[Edit]) -> bool:
         if any(edit.rev_id == bar.by_rev_id for edit in path):
             return True
         reverter = find(page, bar.by_rev_id or 0)
-        return reverter is not None and (
-            any(s.kind in REVERTS for s in reverter.signals) or SUPERSEDED in reverter.states
-        )
+        return reverter is not None and any(s.kind in REVERTS for s in reverter.signals)
+    if bar.kind is SignalKind.HIDE:
+        # Until it is shown again, or undeleted.
+        latest = find(page, barred.rev_id)
+        return latest is not None and latest.epoch > barred.epoch
     # The tag follows the reverting edit, which is therefore one of those made before it, and changed the text.
     return bar.kind is SignalKind.REVERTED_TAG and any(
         edit.start_ms <= bar.at_ms and edit.sha1 != barred.sha1 for edit in path

@@ -16,7 +16,10 @@ EditKey = tuple[str, str, int, int, int]  # policy, wiki, page id, revision, epo
 # The fields of a decision that follow from the ledger.
 JUDGED = (
     "state", "reason", "decided_for_ms", "fire_ms", "superseded_by", "signals", "event_id", "start_ms", "hold_ms",
+    "rule", "partial",
 )  # fmt: skip
+# Under a full rule, of a retraction: what was waited for before the release is told by the release.
+TOLD_BEFORE = frozenset({"fire_ms", "hold_ms", "rule"})
 PATHS = (
     (State.RELEASED,),
     (State.WITHHELD,),
@@ -80,7 +83,7 @@ def check_decisions(fates: Sequence[Fate], made: Mapping[EditKey, list[Made]]) -
         for number in range(max(len(found), len(fate.steps))):
             expected = fate.steps[number].decision if number < len(fate.steps) else None
             came = found[number] if number < len(found) else None
-            if came is None or expected is None or _differing(expected, came.decision):
+            if came is None or expected is None or _differing(fate, expected, came.decision):
                 wrong.append(_disagree(fate, key, expected, came))
                 break
     return Finding(check=Check.DECISIONS, looked_at=sum(map(len, made.values())), disagreements=tuple(wrong))
@@ -89,7 +92,7 @@ def check_decisions(fates: Sequence[Fate], made: Mapping[EditKey, list[Made]]) -
 def _disagree(fate: Fate, key: EditKey, expected: Decision | None, came: Made | None) -> Disagreement:
     differs: list[str] = []
     if expected is not None and came is not None:
-        differs = _differing(expected, came.decision)
+        differs = _differing(fate, expected, came.decision)
     return Disagreement(
         check=Check.DECISIONS,
         what=f"{_name(key)} was not decided as it follows from the ledger"
@@ -102,8 +105,9 @@ def _disagree(fate: Fate, key: EditKey, expected: Decision | None, came: Made | 
     )
 
 
-def _differing(expected: Decision, came: Decision) -> list[str]:
-    return [name for name in JUDGED if getattr(expected, name) != getattr(came, name)]
+def _differing(fate: Fate, expected: Decision, came: Decision) -> list[str]:
+    told = TOLD_BEFORE if fate.full and expected.state is State.RETRACTED else frozenset()
+    return [name for name in JUDGED if name not in told and getattr(expected, name) != getattr(came, name)]
 
 
 def said(decision: Decision, names: Iterable[str] = ()) -> str:

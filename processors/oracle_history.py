@@ -1,31 +1,39 @@
 """The history of one page as the log tells it: its edits, and what was said about each. One rule, one function.
 
 Source of the rules: a revert restores the SHA-1 of one of the sixteen revisions before it, or declares what it undid;
-`mw-reverted` names what was undone; a deletion concerns every revision of the page, a hiding one.
+`mw-reverted` names what was undone; a deletion concerns every revision of the page, a hiding one, and its end opens
+another epoch; a model scores one revision. What names no page is `processors.oracle_unplaced`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from processors.oracle_facts import PageKey
 from processors.oracle_ledger import Offered
 from processors.oracle_log import Partition, page_of
+from processors.oracle_rules import editor_class
+from processors.oracle_unplaced import Unplaced, looked_at, protects, unplaced_of
 from schemas.decision import Signal
-from schemas.event import EDIT_KINDS, PageChange, TagsChange, VisibilityChange
-from schemas.reasons import Bar, SignalKind
+from schemas.event import EDIT_KINDS, RISK_STREAMS, PageChange, Prediction, TagsChange, VisibilityChange
+from schemas.reasons import Bar, EditorClass, SignalKind
 
 RADIUS = 16
 SKEW_MS = 600_000
 WAIT_MS = 600_000
+# The probability from which a topic counts.
+TOPIC = 0.5
 
+REVERTS = frozenset({SignalKind.IDENTITY_REVERT, SignalKind.DECLARED_REVERT})
 BARS = {
     SignalKind.IDENTITY_REVERT: Bar.REVERTED,
     SignalKind.DECLARED_REVERT: Bar.REVERTED,
     SignalKind.REVERTED_TAG: Bar.REVERTED,
     SignalKind.PAGE_DELETE: Bar.PAGE_DELETED,
     SignalKind.HIDE: Bar.SUPPRESSED,
+    SignalKind.BLOCK: Bar.EDITOR_BLOCKED,
 }
 
 
@@ -37,19 +45,48 @@ class Said:
     signal: Signal
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Edit:
-    """One revision in one epoch. place: of the event that announced it."""
+    """One revision in one epoch. place: of the event that announced it, or of that which showed it again (`shown`).
+
+    doc: the event as JSON. partial: its parent was never seen. restores: the latest earlier revision with the same
+    text, 0 = none. number: its place among the page's edits.
+    """
 
     place: int
     event: PageChange
     epoch: int
     said: list[Said] = field(default_factory=list)
+    doc: Mapping[str, Any] = field(default_factory=dict)
+    shown: VisibilityChange | None = None
+    partial: bool = False
+    restores: int = 0
+    number: int = 0
+
+    @property
+    def event_id(self) -> str:
+        return (self.shown or self.event).meta.event_id
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """A redirect is one more kind; a page that comes into the articles is created there."""
+        event, before = self.event, ((self.doc.get("prior_state") or {}).get("page") or {}).get("namespace_id", 0)
+        drafted = event.kind == "move" and event.namespace == 0 and before != 0
+        also = {"redirect" if event.is_redirect else "", "create" if drafted else ""}
+        return frozenset({event.kind, *also} - {""})
+
+    @property
+    def editor(self) -> EditorClass:
+        event = self.event
+        late = event.kind == "undelete" or abs(event.meta.at_ms - event.rev_ms) > SKEW_MS
+        return editor_class(self.doc["revision"].get("editor"), event.meta.at_ms if late else event.rev_ms)
 
     @property
     def start_ms(self) -> int:
         """When the public could see it first: its own time, unless it came much later (an import, a wrong clock)."""
         event = self.event
+        if self.shown is not None:
+            return self.shown.meta.at_ms
         if event.kind == "undelete" or abs(event.meta.at_ms - event.rev_ms) > SKEW_MS:
             return event.meta.at_ms
         return event.rev_ms
@@ -61,12 +98,19 @@ class Edit:
 
 @dataclass(slots=True)
 class Page:
-    """texts: (revision, SHA-1) in the order announced, before them what the first event says stood there."""
+    """texts: the last sixteen (revision, SHA-1) in the order announced, before each what its event says stood there.
+
+    topics, protected: what it has from a place of the log on; a protection also says from when. reverts: (place, when,
+    by whom) an edit undid another's.
+    """
 
     key: PageKey
     partition: Partition
     edits: list[Edit] = field(default_factory=list)
     texts: list[tuple[int, str | None]] = field(default_factory=list)
+    topics: list[tuple[int, frozenset[str]]] = field(default_factory=list)
+    protected: list[tuple[int, int, bool]] = field(default_factory=list)
+    reverts: list[tuple[int, int, str]] = field(default_factory=list)
 
     def newest(self, rev_id: int, before: int) -> Edit | None:
         """The newest epoch of a revision that was announced before a place of the log."""
@@ -142,11 +186,18 @@ def hidden(page: Page, place: int, offered: Offered) -> Iterator[Target]:
         yield event.rev_id, _signal(SignalKind.HIDE, event)
 
 
+def scored(page: Page, place: int, offered: Offered) -> Iterator[Target]:
+    event = offered.event
+    if isinstance(event, Prediction) and event.meta.stream in RISK_STREAMS:
+        model, score = f"{event.model}/{event.model_version}", event.probabilities["true"]
+        yield event.rev_id, _signal(SignalKind.RISK, event)._replace(model=model, score=score)
+
+
 # Reverts speak of what was there before the edit; so they come before the edit itself.
-RULES: tuple[Rule, ...] = (reverts, reverted_tag, deleted, hidden)
+RULES: tuple[Rule, ...] = (reverts, reverted_tag, deleted, hidden, scored)
 
 
-def _signal(kind: SignalKind, event: PageChange | TagsChange | VisibilityChange) -> Signal:
+def _signal(kind: SignalKind, event: PageChange | TagsChange | VisibilityChange | Prediction) -> Signal:
     return Signal(kind=kind, event_id=event.meta.event_id, at_ms=event.meta.at_ms)
 
 
@@ -157,48 +208,116 @@ def pages_of(partition: Partition) -> list[Page]:
         key = page_of(offered)
         if key is not None:
             by_page.setdefault(key, []).append((place, offered))
-    return [_page(key, partition, events) for key, events in by_page.items()]
+    unplaced = unplaced_of(partition)
+    return [_page(key, partition, events, unplaced) for key, events in by_page.items()]
 
 
-def _page(key: PageKey, partition: Partition, events: Sequence[tuple[int, Offered]]) -> Page:
+def _page(
+    key: PageKey, partition: Partition, events: Sequence[tuple[int, Offered]], unplaced: Sequence[Unplaced]
+) -> Page:
     page = Page(key, partition)
     waiting: list[tuple[int, int, Signal]] = []
-    for place, offered in events:
+    mine = [(place, 0, offered) for place, offered in events]
+    # What is said of a title or of a user is placed behind the event that it had to wait for.
+    mine += [(place, 1, each.offered) for place, each in looked_at(events, unplaced, partition, WAIT_MS)]
+    for place, _, offered in sorted(mine, key=lambda each: each[:2]):
         if partition.policies_at(place) is None:
             continue
+        if page.edits and max(e.start_ms for e in page.edits) <= partition.forgotten_before(place):
+            page.texts.clear()  # nothing of the page is known any more
         told = list(reverts(page, place, offered))
         edit = _announce(page, place, offered)
         told += [target for rule in RULES[1:] for target in rule(page, place, offered)]
+        told += list(_of_a_log(page, place, offered))
         for rev_id, signal in told:
             _tell(page, place, rev_id, signal, waiting)
+        _note(page, place, offered, told)
         if edit is not None:
             for early in [each for each in waiting if each[1] == edit.event.rev_id]:
                 waiting.remove(early)
-                if partition.heard_before(place) < early[2].at_ms + WAIT_MS:
+                if partition.time_before(place) < early[2].at_ms + WAIT_MS:
                     _hear(edit, place, early[2])
+    for each in unplaced:
+        if each.blocked and each.wiki == key[0]:
+            _block(page, each)
+    for edit in page.edits:
+        edit.said.sort(key=lambda said: said.place)
     return page
 
 
 def _announce(page: Page, place: int, offered: Offered) -> Edit | None:
     """Take in an edit; None for what is none, and for a repeat."""
     event = offered.event
+    if isinstance(event, VisibilityChange):
+        _show(page, place, event)
+        return None
     if not isinstance(event, PageChange) or event.kind not in EDIT_KINDS:
         return None
     known = [edit for edit in page.edits if edit.event.rev_id == event.rev_id]
     undelete = event.kind == "undelete"
     if known and not (undelete and _taken_away(known[-1])):
         return None  # a repeat; or a history merge: other revisions came to a page that stood
-    if not page.texts and event.prior_rev_id is not None:
-        page.texts.append((event.prior_rev_id, event.prior_rev_sha1))
-    if all(rev_id != event.rev_id for rev_id, _ in page.texts):
-        page.texts.append((event.rev_id, event.rev_sha1))
-    edit = Edit(place, event, epoch=known[-1].epoch + 1 if known else int(undelete))
+    texts = page.texts
+    prior = event.prior_rev_id
+    if prior is not None and all(rev_id != prior for rev_id, _ in texts) and (not texts or prior > texts[-1][0]):
+        texts.append((prior, event.prior_rev_sha1))
+    orphan = prior is None and bool(event.parent_id) and all(rev_id != event.parent_id for rev_id, _ in texts[-RADIUS:])
+    same = [rev_id for rev_id, sha1 in texts[-RADIUS:] if sha1 == event.rev_sha1 is not None and rev_id != event.rev_id]
+    if all(rev_id != event.rev_id for rev_id, _ in texts[-RADIUS:]):
+        texts.append((event.rev_id, event.rev_sha1))
+    del texts[:-RADIUS]
+    epoch = known[-1].epoch + 1 if known else int(undelete)
+    edit = Edit(place, event, epoch, doc=offered.doc or {}, partial=orphan, number=len(page.edits))
+    edit.restores = same[-1] if same and not undelete else 0
     page.edits.append(edit)
     return edit
 
 
 def _taken_away(edit: Edit) -> bool:
     return any(said.signal.kind in {SignalKind.PAGE_DELETE, SignalKind.HIDE} for said in edit.said)
+
+
+def _show(page: Page, place: int, event: VisibilityChange) -> None:
+    """A hidden revision that is all visible again begins anew."""
+    now, was = event.visibility, event.prior
+    shown = (now.text and now.user and now.comment) and not (was.text and was.user and was.comment)
+    edit = page.newest(event.rev_id, place) if shown else None
+    if edit is not None and any(said.signal.kind is SignalKind.HIDE for said in edit.said):
+        again = Edit(
+            place, edit.event, edit.epoch + 1, doc=edit.doc, shown=event, partial=edit.partial, number=len(page.edits)
+        )
+        page.edits.append(again)
+
+
+def _of_a_log(page: Page, place: int, offered: Offered) -> Iterator[Target]:
+    """A patrol, an approval, or that it was taken back."""
+    said = Unplaced.of(place, offered)
+    if said is not None and said.signal is not None and said.rev_id:
+        yield said.rev_id, said.signal
+
+
+def _note(page: Page, place: int, offered: Offered, told: Sequence[Target]) -> None:
+    """What is so of the page as a whole from here on."""
+    event = offered.event
+    if isinstance(event, Prediction) and event.meta.stream not in RISK_STREAMS:
+        page.topics.append((place, frozenset(t for t, sure in event.probabilities.items() if sure >= TOPIC)))
+    elif (protected := protects(offered)) is not None and offered.event is not None:
+        page.protected.append((place, offered.event.meta.at_ms, protected))
+    elif isinstance(event, PageChange) and event.editor is not None:
+        undone = [signal for _, signal in told if signal.kind in REVERTS and not signal.by_self]
+        if undone:
+            edit = page.newest(event.rev_id, place + 1)
+            page.reverts.append((place, event.rev_ms if edit is None else edit.start_ms, event.editor.user_text))
+
+
+def _block(page: Page, block: Unplaced) -> None:
+    """It bars what its user made before it, also what is announced later."""
+    for edit in page.edits:
+        if edit.user == block.name and edit.start_ms <= block.at_ms and block.signal is not None:
+            place = max(edit.place, block.place)
+            in_time = edit.place <= block.place or page.partition.time_before(place) < block.at_ms + WAIT_MS
+            if in_time and page.partition.policies_at(block.place) is not None:
+                _hear(edit, place, block.signal)
 
 
 def _tell(page: Page, place: int, rev_id: int, signal: Signal, waiting: list[tuple[int, int, Signal]]) -> None:
@@ -220,6 +339,5 @@ def _hear(edit: Edit, place: int, signal: Signal) -> None:
 
 def _undone_by_its_own_editor(edit: Edit) -> bool:
     """The tag does not say who undid it; the reverts heard before it do."""
-    reverts = {SignalKind.IDENTITY_REVERT, SignalKind.DECLARED_REVERT}
-    by_self = [said.signal.by_self for said in edit.said if said.signal.kind in reverts]
+    by_self = [said.signal.by_self for said in edit.said if said.signal.kind in REVERTS]
     return bool(by_self) and all(by_self)

@@ -7,26 +7,26 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import orjson
 
 from processors.oracle_facts import Check, Disagreement, Finding, Line, PageKey, Record
 from processors.oracle_ledger import Ledger, Offered
-from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, Canary, RecentChange
+from processors.oracle_rules import NEEDED, kept_ms, streams
+from schemas.event import Canary, RecentChange
 from schemas.log import (
     KIND_CONTROL,
     KIND_ERASURE,
     KIND_EVENT,
     KIND_TICK,
+    Gap,
     InvalidRecord,
     Policies,
     Tick,
     decode_control,
     decode_tick,
 )
-
-# What every hold > 0 must have heard before it lets an edit out.
-NEEDED = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE)
 
 Partitioner = Callable[[bytes], int]
 
@@ -44,6 +44,7 @@ class Partition:
     """One partition of the log, indexed. Places are offsets.
 
     events: (place, event of the ledger), each id once. ticks: in order. rules: (place, policies in force from there).
+    gaps: (place, span of event time that nobody heard), known from there on.
     """
 
     def __init__(self, records: Sequence[Record], ledger: Ledger) -> None:
@@ -51,6 +52,7 @@ class Partition:
         self.events: list[tuple[int, Offered]] = []
         self.ticks: list[Placed] = []
         self.rules: list[tuple[int, Policies]] = []
+        self.gaps: list[tuple[int, Gap]] = []
         self.unread: list[Record] = []
         seen: set[str] = set()
         heard = -1
@@ -62,9 +64,7 @@ class Partition:
                     heard = max(heard, min(tick.heard_ms.get(stream, -1) for stream in NEEDED))
                     self.ticks.append(Placed(record, tick, heard))
                 elif kind == KIND_CONTROL:
-                    control = decode_control(record.value or b"")
-                    if isinstance(control, Policies):
-                        self.rules.append((record.offset, control))
+                    self._control(record.offset, decode_control(record.value or b""))
             except InvalidRecord:
                 self.unread.append(record)
             if kind == KIND_EVENT:
@@ -74,7 +74,14 @@ class Partition:
                     seen.add(event_id)
                     self.events.append((record.offset, known))
         self._tick_places = [placed.record.offset for placed in self.ticks]
-        self._heard = [placed.heard_ms for placed in self.ticks]
+        self._known: dict[int, tuple[frozenset[frozenset[str]], int]] = {}
+        self._heard = {NEEDED: [placed.heard_ms for placed in self.ticks]}
+
+    def _control(self, place: int, control: object) -> None:
+        if isinstance(control, Gap):
+            self.gaps.append((place, control))
+        elif isinstance(control, Policies):
+            self.rules.append((place, control))
 
     def policies_at(self, place: int) -> Policies | None:
         """Those in force when the record at `place` is read."""
@@ -83,13 +90,34 @@ class Partition:
 
     def fires_at(self, place: int, fire_ms: int) -> int | None:
         """The place of the first tick after `place` that has heard everything up to `fire_ms`."""
-        at = max(bisect_right(self._tick_places, place), bisect_left(self._heard, fire_ms))
+        at = max(bisect_right(self._tick_places, place), bisect_left(self._heard[NEEDED], fire_ms))
         return self._tick_places[at] if at < len(self._tick_places) else None
 
-    def heard_before(self, place: int) -> int:
-        """The watermark that the last tick before `place` left."""
+    def heard(self, needed: frozenset[str]) -> Sequence[int]:
+        """Per tick, until when all of these streams are heard; a tick that goes back takes nothing back."""
+        if needed not in self._heard:
+            until = [min(placed.tick.heard_ms.get(stream, -1) for stream in needed) for placed in self.ticks]
+            self._heard[needed] = list(accumulate(until, max))
+        return self._heard[needed]
+
+    def time_before(self, place: int) -> int:
+        """How far time is before `place` for the rule that is furthest; -1 before the first tick."""
         at = bisect_left(self._tick_places, place)
-        return self._heard[at - 1] if at else -1
+        return max(self.heard(needed)[at - 1] for needed in self._limits(place)[0]) if at else -1
+
+    def forgotten_before(self, place: int) -> int:
+        """Edits that began then or earlier are not known any more."""
+        return self.time_before(place) - self._limits(place)[1]
+
+    def _limits(self, place: int) -> tuple[frozenset[frozenset[str]], int]:
+        policies = self.policies_at(place)
+        if policies is None:
+            return frozenset((NEEDED,)), 0
+        if id(policies) not in self._known:
+            rules = [rule for policy in policies.policies for rule in policy.in_force(policies.horizon_seconds)]
+            sets = {NEEDED, *(streams(r, k) for r in rules for k in ("", r.require.kind if r.require else ""))}
+            self._known[id(policies)] = frozenset(sets), kept_ms(rules, policies.grace_ms)
+        return self._known[id(policies)]
 
 
 def id_in_key(key: bytes) -> str:

@@ -4,6 +4,8 @@ fire time f = start + hold + grace; hold 0: f = start, and it fires where it is 
 a bar read before the tick that fires, of a time < f: withheld, or superseded if its own editor did it
 a bar of a time ≥ f: released first, then retracted; a bar read after the tick: retracted
 a newer revision of the page released before: superseded by it
+
+So it is under the short form of a policy. Full rules are `processors.oracle_full`'s.
 """
 
 from __future__ import annotations
@@ -11,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from processors.oracle_deadline import in_gap
+from processors.oracle_full import Moment, Stand, Walk
 from processors.oracle_history import BARS, Edit, Page, Said
 from schemas.decision import Decision, Signal
 from schemas.log import Policies, Policy
-from schemas.reasons import State
-
-# When something happens: the place in the log, then, within a tick, fire time and revision.
-Moment = tuple[int, int, int, int, int]
+from schemas.reasons import BASE_SIGNALS, Bar, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,17 @@ class Step:
 
 @dataclass(slots=True)
 class Fate:
-    """What one edit must go through under one policy. No steps: it still waits, for `fire_ms`."""
+    """What one edit must go through under one policy. No steps: it still waits, for `fire_ms`.
+
+    full: its policy has rules of its own.
+    """
 
     page: Page
     edit: Edit
     policy: str
     fire_ms: int
     steps: list[Step]
+    full: bool = False
 
     @property
     def released(self) -> Step | None:
@@ -45,14 +50,28 @@ class Fate:
 
 def fates(page: Page) -> Iterator[Fate]:
     """Every edit of the page under every policy that was in force when it was read."""
+    full = {p.name for _, policies in page.partition.rules for p in policies.policies if p.rules}
+    for name in sorted(full):
+        yield from _walked(page, name)
     found: list[Fate] = []
     for edit in sorted(page.edits, key=lambda e: (e.event.rev_id, e.epoch), reverse=True):
         policies = page.partition.policies_at(edit.place)
-        for policy in () if policies is None else policies.policies:
+        for policy in () if policies is None else (p for p in policies.policies if p.name not in full):
             fate = _fate(page, edit, policy.name)
             _overtaken(fate, [newer for newer in found if newer.policy == policy.name])
             found.append(fate)
     yield from reversed(found)
+
+
+def _walked(page: Page, name: str) -> Iterator[Fate]:
+    steps: dict[Edit, list[Step]] = {}
+
+    def say(stand: Stand, moment: Moment, decision: Decision) -> None:
+        steps.setdefault(stand.edit, []).append(Step(moment, decision))
+
+    walk = Walk(page, name, say)
+    for stand in walk.run():
+        yield Fate(page, stand.edit, name, walk.fire_ms(stand), steps.get(stand.edit, []), full=True)
 
 
 def _fate(page: Page, edit: Edit, name: str) -> Fate:
@@ -60,17 +79,26 @@ def _fate(page: Page, edit: Edit, name: str) -> Fate:
     fire, at = _fire(page, edit, name)
     fate = Fate(page, edit, name, fire, [])
     after: list[Said] = []
-    for said in edit.said:
+    for said in (each for each in edit.said if each.signal.kind in BASE_SIGNALS):
         signal, (rules, policy) = said.signal, _rules(page, name, said.place)
         instant = policy.hold_ms == 0
         in_time = at is None or (said.place <= at if instant else said.place < at)
         if in_time and (instant or signal.at_ms < fire_ms(edit, policy, rules)):
             state = State.SUPERSEDED if signal.by_self else State.WITHHELD
-            decision = _decided(fate, policy, rules, state, signal.at_ms, signal)
-            fate.steps.append(Step((said.place, 0, 0, 0, 0), decision))
+            fate.steps.append(Step((said.place, 0, 0, 0, 0), _barred(fate, policy, rules, state, signal, said.place)))
             return fate
         after.append(said)
-    if at is not None:
+    # Other policies may have put the fire time off behind a bar that was too late for the one before.
+    rules, policy = _rules(page, name, edit.place if at is None else at)
+    for said in after:
+        if at is not None and policy.hold_ms and said.place < at and said.signal.at_ms < fire:
+            state = State.SUPERSEDED if said.signal.by_self else State.WITHHELD
+            moment = (at, 1, fire, edit.event.rev_id, edit.epoch)
+            fate.steps.append(Step(moment, _barred(fate, policy, rules, state, said.signal, at)))
+            return fate
+    if at is not None and (gap := _gap(fate, at)) is not None:
+        fate.steps.append(gap)
+    elif at is not None:
         fate.steps.append(_release(fate, *_rules(page, name, at), at))
         fate.steps += _taken_back(fate, after, at)
     return fate
@@ -80,6 +108,30 @@ def _release(fate: Fate, rules: Policies, policy: Policy, at: int) -> Step:
     fire, event = fire_ms(fate.edit, policy, rules), fate.edit.event
     moment = (at, int(policy.hold_ms > 0), fire, event.rev_id, fate.edit.epoch)
     return Step(moment, _decided(fate, policy, rules, State.RELEASED, fire, None))
+
+
+def _barred(fate: Fate, policy: Policy, rules: Policies, state: State, signal: Signal, place: int) -> Decision:
+    decision = _decided(fate, policy, rules, state, signal.at_ms, signal)
+    return decision._replace(signals=(*_unheard(fate, place), *decision.signals))
+
+
+def _unheard(fate: Fate, place: int) -> tuple[Signal, ...]:
+    """What may have been said in a span that nobody heard cannot be known."""
+    rules, policy = _rules(fate.page, fate.policy, place)
+    gaps = [gap for at, gap in fate.page.partition.gaps if at <= place]
+    gap = in_gap(gaps, fate.edit.start_ms, fire_ms(fate.edit, policy, rules)) if policy.hold_ms else None
+    return () if gap is None else (gap,)
+
+
+def _gap(fate: Fate, at: int) -> Step | None:
+    unheard = _unheard(fate, at)
+    if not unheard:
+        return None
+    rules, policy = _rules(fate.page, fate.policy, at)
+    fire = fire_ms(fate.edit, policy, rules)
+    decision = _decided(fate, policy, rules, State.WITHHELD, fire, None)
+    moment = (at, 1, fire, fate.edit.event.rev_id, fate.edit.epoch)
+    return Step(moment, decision._replace(reason=Bar.COVERAGE_GAP, signals=unheard))
 
 
 def _taken_back(fate: Fate, after: list[Said], at: int) -> Iterator[Step]:
@@ -110,6 +162,17 @@ def _overtaken(fate: Fate, newer: list[Fate]) -> None:
         rules, policy = _rules(fate.page, fate.policy, moment[0])
         decision = _decided(fate, policy, rules, State.SUPERSEDED, other.fire_ms, None, other.edit.event.rev_id)
         fate.steps = [Step(moment, decision)]
+    elif fate.released is not None and (out := [other for other in newer if _is_out(other, fate.edit, own)]):
+        by = max(out, key=lambda other: other.edit.place)
+        rules, policy = _rules(fate.page, fate.policy, own[0])
+        decision = _decided(fate, policy, rules, State.SUPERSEDED, fate.fire_ms, None, by.edit.event.rev_id)
+        fate.steps = [Step(own, decision)]
+
+
+def _is_out(other: Fate, than: Edit, moment: Moment) -> bool:
+    """Whether it is a newer one that is out at that moment."""
+    out = [step.decision.state for step in other.steps if step.moment < moment]
+    return out == [State.RELEASED] and other.edit.event.rev_id > than.event.rev_id
 
 
 def fire_ms(edit: Edit, policy: Policy, rules: Policies) -> int:
@@ -161,13 +224,14 @@ def _decided(
         epoch=edit.epoch,
         state=state,
         reason=BARS[signal.kind] if barred and signal is not None else None,
-        event_id=edit.event.meta.event_id,
+        event_id=edit.event_id,
         start_ms=edit.start_ms,
         hold_ms=policy.hold_ms,
         fire_ms=fire_ms(edit, policy, rules),
         decided_for_ms=decided_for_ms,
         signals=_heard(edit, signal),
         superseded_by=signal.by_rev_id if state is State.SUPERSEDED and signal is not None else superseded_by,
+        partial=edit.partial,
     )
 
 
@@ -175,5 +239,5 @@ def _heard(edit: Edit, last: Signal | None) -> tuple[Signal, ...]:
     """Everything said about the edit up to the signal that decided; a release was decided without any."""
     if last is None:
         return ()
-    signals = [said.signal for said in edit.said]
+    signals = [said.signal for said in edit.said if said.signal.kind in BASE_SIGNALS]
     return tuple(signals[: signals.index(last) + 1])

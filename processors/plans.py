@@ -48,13 +48,14 @@ class Plan:
 
     Per lane, in their order: rules, numbers (of the rule within its policy), holds_ms, latest (whether only the newest
     edit goes out), watermarks (index into `Rules.watermarks`), reviews (what is required, None if the wiki cannot give
-    it), protects (how its hold was chosen, None where it is fixed). instant: the lanes that hold nothing. steps:
-    (delay_ms, lanes) of those that fire at a fixed time, soonest first. special: all others.
+    it), protects (how its hold was chosen, None where it is fixed), heeded (the kinds of signal that can be in its
+    decisions). instant: the lanes that hold nothing. steps: (delay_ms, lanes) of those that fire at a fixed time,
+    soonest first. special: all others.
     """
 
     __slots__ = (
-        "_ahead", "context", "holds_ms", "instant", "latest", "listened", "numbers", "protects", "reviews", "rules",
-        "simple", "special", "steps", "wants_others", "wars", "watermarks",
+        "_ahead", "context", "heeded", "holds_ms", "instant", "latest", "listened", "numbers", "protects", "reviews",
+        "rules", "simple", "special", "steps", "wants_others", "wars", "watermarks",
     )  # fmt: skip
 
     def __init__(self, wiki: str, context: Context, rules: Rules, protects: Sequence[Protect] = ()) -> None:
@@ -74,6 +75,7 @@ class Plan:
         self.listened = tuple(
             _listened(rule, review, context[2]) for rule, review in zip(self.rules, self.reviews, strict=True)
         )
+        self.heeded = tuple(_heeded(rule, kinds) for rule, kinds in zip(self.rules, self.listened, strict=True))
         everyone = range(len(self.rules))
         self.instant = tuple(i for i in everyone if not self.holds_ms[i] and not self.reviews[i])
         fixed = [i for i in everyone if i not in self.instant and self._fires_at_a_fixed_time(i)]
@@ -314,6 +316,11 @@ def _listened(rule: Rule, review: str, editor_class: str) -> tuple[SignalKind, .
         "other_editor": {SignalKind.OTHER_EDITOR},
     }[review]
     return tuple(kind for kind in SignalKind if kind in kinds)
+
+
+def _heeded(rule: Rule, kinds: Sequence[SignalKind]) -> frozenset[SignalKind]:
+    looked = {SignalKind.PATROL, SignalKind.APPROVE} if SignalKind.RISK in kinds else set()
+    return frozenset({*kinds, SignalKind.COVERAGE_GAP, *looked})
 
 
 def _longest_ms(rule: Rule) -> int:

@@ -93,7 +93,7 @@ def _by_itself(d: Decision, rule: Rule, grace_ms: int) -> tuple[int, Bar | None]
         reason = Bar.RISK if over else reason
     required = {kind for kinds in _REVIEWS.values() for kind in kinds} & set(d.listened)
     if rule.require is not None and required:
-        due_ms, came = _review(d, rule, due_ms)
+        due_ms, came = _review(d, rule, due_ms, grace_ms)
         reason = reason if came or rule.require.otherwise == "release" else Bar.UNREVIEWED
     taints = [s for s in d.signals if s.kind is SignalKind.TAINT]
     for taint in taints:
@@ -109,13 +109,15 @@ def _by_itself(d: Decision, rule: Rule, grace_ms: int) -> tuple[int, Bar | None]
 
 def _risk(d: Decision, rule: Rule, due_ms: int, last_ms: int, grace_ms: int) -> tuple[int, bool]:
     risk = rule.risk
-    scores = [s for s in d.signals if s.kind is SignalKind.RISK and risk and s.model.startswith(risk.model)]
-    known = [s for s in scores if s.at_ms < due_ms + grace_ms and s.score is not None]
     if risk is None:
         return due_ms, False
-    if not known:
-        due_ms = max(due_ms, d.start_ms + SCORE_WAIT_MS)
-    over = (known[-1].score or 0) > risk_limit(risk, d.wiki) if known else risk.missing == "over"
+    scores = [s for s in d.signals if s.kind is SignalKind.RISK and s.model.startswith(risk.model)]
+    scores = [s for s in scores if s.score is not None]
+    if not any(s.at_ms < due_ms + grace_ms for s in scores):
+        due_ms = min([max(due_ms, d.start_ms + SCORE_WAIT_MS), *(s.at_ms for s in scores)])
+    known = [s for s in scores if s.at_ms < due_ms + grace_ms]
+    last = max(reversed(known), key=lambda s: s.at_ms, default=None)
+    over = risk.missing == "over" if last is None else (last.score or 0) > risk_limit(risk, d.wiki)
     if not over:
         return due_ms, False
     if risk.extend_seconds is not None:
@@ -124,11 +126,14 @@ def _risk(d: Decision, rule: Rule, due_ms: int, last_ms: int, grace_ms: int) -> 
     return (max(due_ms, min(looked)), False) if looked else (last_ms, True)
 
 
-def _review(d: Decision, rule: Rule, due_ms: int) -> tuple[int, bool]:
+def _review(d: Decision, rule: Rule, due_ms: int, grace_ms: int) -> tuple[int, bool]:
     if rule.require is None:
         return due_ms, True
-    limit_ms = d.start_ms + round(rule.require.wait_seconds * 1000)
+    last_ms = max(due_ms, d.start_ms + round(rule.require.wait_seconds * 1000))
     said = sorted((s for s in d.signals if s.kind in _REVIEWS[rule.require.kind]), key=lambda s: s.at_ms)
-    if said and said[-1].kind is not SignalKind.UNAPPROVE and said[-1].at_ms <= max(limit_ms, due_ms):
-        return max(due_ms, said[-1].at_ms), True
-    return max(due_ms, limit_ms), False
+    for at, given in enumerate(said):
+        at_ms = max(due_ms, given.at_ms)
+        taken_back = any(s.kind is SignalKind.UNAPPROVE and s.at_ms < at_ms + grace_ms for s in said[at + 1 :])
+        if given.kind is not SignalKind.UNAPPROVE and given.at_ms <= last_ms and not taken_back:
+            return at_ms, True
+    return last_ms, False

@@ -11,9 +11,6 @@ from schemas.decision import Decision, Signal
 from schemas.page import PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Page
 from schemas.reasons import Bar, SignalKind, State
 
-# What counts where the rule is plain.
-PLAIN = frozenset({*REASONS, SignalKind.COVERAGE_GAP}) - {SignalKind.BLOCK}
-
 _STATES = {
     PENDING: State.PENDING,
     RELEASED: State.RELEASED,
@@ -86,12 +83,8 @@ def _older_that_wait(page: Page, edit: Edit, lane: int) -> list[Edit]:
                 found.append(older)
         found.reverse()
         return found
-    for older in page.open:
-        if older is edit:
-            break
-        if older.states[lane] == PENDING and older.rev_id < edit.rev_id:
-            found.append(older)
-    return found
+    # A revision that was shown again, or announced late, lies behind newer ones.
+    return [older for older in page.open if older.states[lane] == PENDING and older.rev_id < edit.rev_id]
 
 
 def take_back(
@@ -191,6 +184,6 @@ def _proof(
         signals = signals[: signals.index(signal) + 1]
     if extra:
         signals = (*(s for s in extra if s not in signals), *signals)
-    if edit.plan.rules[lane].plain and signals:
-        signals = tuple(s for s in signals if s.kind in PLAIN)
-    return signals
+    # What only a policy beside it listens to is none of its business.
+    heeded = edit.plan.heeded[lane]
+    return tuple(s for s in signals if s.kind in heeded)

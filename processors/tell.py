@@ -9,7 +9,7 @@ from processors.fire import fire_time, outcome
 from processors.hear import Flagged, Told
 from processors.lineage import LAST_EDITS, REASONS, REVERTS, TEXT_BARS, find
 from processors.plans import Rules
-from processors.release import decide, note, take_back, turn
+from processors.release import decide, note, release, take_back, turn
 from processors.ring import merged
 from processors.strata import chosen
 from schemas.decision import Decision, Signal
@@ -30,7 +30,7 @@ def told(page: Page, told: Told, rules: Rules, decisions: list[Decision]) -> Non
     known = find(page, told.rev_id)
     if told.shows:
         if known is not None and has(known, SignalKind.HIDE):
-            _show_again(page, known, told.signal, rules)
+            _show_again(page, known, told.signal, rules, decisions)
         return
     if known is not None:
         tell(page, known, told.signal, rules, decisions)
@@ -40,7 +40,7 @@ def told(page: Page, told: Told, rules: Rules, decisions: list[Decision]) -> Non
         sooner(page, told.signal.at_ms + WAIT_MS)
 
 
-def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules) -> None:
+def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules, decisions: list[Decision]) -> None:
     """A revision that was hidden is before readers again: another epoch, and a full hold."""
     if any(e.event_id == signal.event_id for e in page.edits if e.rev_id == hidden.rev_id):
         return
@@ -52,10 +52,16 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules) -> None:
     if rules.targets:
         edit.protects = chosen(page, hidden.context[2], signal.at_ms, rules)
     attach(page.wiki, edit, rules)
+    tainted = _tainted(page, signal.at_ms, rules) if page.tricky else []
     page.edits.append(edit)
     page.open.append(edit)
     line_up(page, rules)
-    sooner(page, edit_due(page, edit, rules))
+    _clear(page, tainted, signal.at_ms, rules)
+    for lane in edit.plan.instant:
+        release(page, edit, lane, edit.start_ms, rules, decisions)
+    close(page, edit, rules)
+    if PENDING in edit.states:
+        sooner(page, edit_due(page, edit, rules))
     sooner(page, edit.start_ms + rules.keep_ms)
 
 
@@ -100,12 +106,17 @@ def tell(page: Page, edit: Edit | None, signal: Signal, rules: Rules, decisions:
     close(page, edit, rules)
     if rules.blocks and bars:
         page.tricky = True
-    for other, lane in tainted:
-        if other.states[lane] == PENDING and outcome(page, other, lane, rules).root is None:
-            other.floor_ms = max(other.floor_ms, signal.at_ms)
-            look_again(page, other, rules)
+    _clear(page, tainted, signal.at_ms, rules)
     if not bars and page.tricky:
         look_again(page, edit, rules)
+
+
+def _clear(page: Page, tainted: list[tuple[Edit, int]], at_ms: int, rules: Rules) -> None:
+    """What of this stands on nothing barred any more waits no longer."""
+    for edit, lane in tainted:
+        if edit.states[lane] == PENDING and outcome(page, edit, lane, rules).root is None:
+            edit.floor_ms = max(edit.floor_ms, at_ms)
+            look_again(page, edit, rules)
 
 
 def _clears(page: Page, edit: Edit, signal: Signal) -> bool:
@@ -155,6 +166,14 @@ def _bar(page: Page, edit: Edit, signal: Signal, lane: int, rules: Rules, decisi
     if state == RELEASED:
         fire_ms = fire_time(page, edit, lane, rules) if hold_ms else edit.start_ms
         take_back(page, edit, lane, signal, fire_ms, rules, decisions)
+
+
+def barred_by_now(page: Page, edit: Edit, lane: int, rules: Rules, decisions: list[Decision]) -> bool:
+    """Whether something bars it that came too late for an earlier fire time, and in time for the one it has now."""
+    for signal in edit.signals:
+        if signal.kind in REASONS and edit.states[lane] == PENDING and _concerns(edit.plan.rules[lane], signal):
+            _bar(page, edit, signal, lane, rules, decisions)
+    return edit.states[lane] != PENDING
 
 
 def _only_reverted_by_self(edit: Edit) -> bool:

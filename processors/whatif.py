@@ -1,7 +1,7 @@
 """What policies would have done: the core over a log under other policies, and what came of it. Pure.
 
-A log of the source has its own ticks and control records; the latter are left out and `policies` put in their place.
-A history has neither: it is heard without delay, a tick before every edit.
+A log of the source has its own ticks and policies; the latter are left out and `policies` put in their place, and what
+was learned is learned anew. A history has neither: it is heard without delay, a tick before every edit.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ from schemas.log import (
     KIND_CONTROL,
     KIND_EVENT,
     KIND_TICK,
+    Gap,
+    InvalidRecord,
     Policies,
     Tick,
+    decode_control,
     encode_learned,
     encode_policies,
     encode_tick,
@@ -130,7 +133,7 @@ def _walk(
             shard = shards[partition] = Shard(teaches=teaches)
             shard.apply(KIND_CONTROL, encode_policies(policies))
             yield partition, shard, []
-        if kind == KIND_CONTROL:
+        if kind == KIND_CONTROL and not _is_gap(value):
             continue
         try:
             groups = shard.apply(kind, value)
@@ -139,6 +142,13 @@ def _walk(
         yield partition, shard, [d for group in groups for d in group.decisions]
         if len(shard.hot) > HOT_PAGES:
             shard.flush(shard.changed())
+
+
+def _is_gap(value: bytes) -> bool:
+    try:
+        return isinstance(decode_control(value), Gap)
+    except InvalidRecord:
+        return True  # the gate sets it aside
 
 
 def _tables(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import read_all
+from histories import END, FULL, Entry, Writer, by_page, random_log, run, shard_of
 from test_gate_step import control, decided, edit, produce, run_until, tick
-from test_integrity import FULL, by_page, log_of, quiescent, run, shard_of
 
 from processors.shard import Shard
 from processors.store import Row
@@ -25,29 +24,20 @@ def opened(folder: Path, *, topic: str = "kafka/state/0", now_s: float = 1000.0)
     return Disk(folder / "0.db", topic=topic, now_s=now_s, stale_s=500.0)
 
 
+def the_end() -> list[Entry]:
+    writer = Writer(at=END)
+    writer.tick(0)
+    return writer.log
+
+
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     with opened(tmp_path) as made:
         yield made
 
 
-def actions(seed: int) -> list[tuple[str, int, int, int, int]]:
-    chooser = random.Random(seed)
-    kinds = ["edit"] * 6 + ["tag", "hide", "delete", "tick", "tick"]
-    return [
-        (
-            chooser.choice(kinds),
-            chooser.randint(1, 12),
-            chooser.randint(0, 5),
-            chooser.randint(0, 2),
-            chooser.randint(0, 40),
-        )
-        for _ in range(300)
-    ]
-
-
 def test_a_store_on_disk_with_two_pages_in_use_decides_like_memory(disk):
-    log = quiescent(actions(3))
+    log = [*random_log(3), *the_end()]
     shard = Shard(store=disk, hot_pages=2)
     shard.apply(KIND_CONTROL, encode_policies(FULL))
     made = []
@@ -60,7 +50,7 @@ def test_a_store_on_disk_with_two_pages_in_use_decides_like_memory(disk):
 
 
 def test_a_store_that_is_opened_again_goes_on_where_it_was(tmp_path):
-    log = log_of(actions(4))
+    log = random_log(4)
     whole = run(shard_of(FULL), log)
     made = []
     for at in range(0, len(log), 40):

@@ -305,7 +305,9 @@ def test_hiding_any_part_withholds_and_retracts():
     line.edit(1, at=0)
     assert line.visibility(1, 10) == [(1, "live", "retracted"), (1, "fast", "withheld")]
     assert {d.reason for d in line.decisions if d.reason} == {Bar.SUPPRESSED}
-    assert line.visibility(1, 20, now=True, before=False) == []
+    # Shown again it is another epoch.
+    assert line.visibility(1, 20, now=True, before=False) == [(1, "live", "released")]
+    assert line.decisions[-1].epoch == 1
 
 
 def test_a_signal_that_comes_before_its_edit_waits_for_it():

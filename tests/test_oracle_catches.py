@@ -9,11 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import histories
 import orjson
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 from memory_line import MemoryLine, murmur2, objections, told
 
-from processors import cursor, deliver, heard, project, route
+from processors import cursor, deliver, fire, gate, heard, plans, project, route
 from processors.oracle import score
 from processors.oracle_facts import Check
 from processors.oracle_story import tell, width
@@ -368,3 +371,96 @@ def test_the_line_as_it_is_agrees_with_the_ledger(random_state: int) -> None:
 def test_edits_that_are_due_together_go_out_in_order_though_a_late_signal_names_the_newer_one() -> None:
     # Revisions 1 and 2 of a page wait; before the tick that would release both, 2 is reverted, after its fire time.
     assert MemoryLine(told(2, crowded=True)).score().disagreements == ()
+
+
+# Of the knobs of policy files: name → (module, what, what it becomes, which set of policies shows it).
+
+
+def unheard(**fields: object) -> Callable[..., Any]:
+    """The gate does not read events with these fields."""
+
+    def of(real: Callable[..., Any]) -> Callable[..., Any]:
+        def apply(self: Shard, kind: bytes | None, value: bytes) -> Any:
+            doc = orjson.loads(value)
+            skipped = kind == b"event" and all(doc.get(name) == wanted for name, wanted in fields.items())
+            return [] if skipped else real(self, kind, value)
+
+        return apply
+
+    return of
+
+
+def always(value: Any) -> Callable[..., Any]:
+    return lambda real: lambda *given, **named: value
+
+
+def becomes(value: Any) -> Callable[..., Any]:
+    return lambda real: value
+
+
+def without_horizon(real: Callable[..., Any]) -> Callable[..., Any]:
+    def take_back(page: Any, edit: Any, policy: int, signal: Any, fire_ms: int, *rest: Any) -> None:
+        real(page, edit, policy, signal, max(fire_ms, signal.at_ms - 1), *rest)
+
+    return take_back
+
+
+KNOBS: dict[str, tuple[Any, str, Callable[..., Any], int]] = {
+    "the last rule that matches decides": (plans, "_first", lambda _: lambda rules, *_: (len(rules) - 1, rules[-1]), 5),
+    "a creation waits as any edit": (plans, "CREATION_FACTOR", becomes(1), 4),
+    "trust counts for nothing": (plans, "EditorClass", becomes(lambda _: "nobody"), 4),
+    "a quiet clock counts from the edit": (
+        fire, "_quiet", lambda _: lambda page, edit, hold_ms, *_: (edit.start_ms + hold_ms, ()), 4,
+    ),
+    "a quiet clock knows no longest hold": (
+        fire, "_quiet", lambda real: lambda p, e, h, last_ms, g: real(p, e, h, last_ms * 2, g), 4,
+    ),
+    "a missing score is not waited for": (fire, "SCORE_WAIT_MS", becomes(0), 2),
+    "bots are scored": (fire, "UNSCORED", becomes(frozenset()), 2),
+    "every wiki has one limit": (fire, "risk_limit", always(0.05), 2),
+    "what is over is never let go": (fire, "LOOKED_AT", becomes(frozenset()), 2),
+    "a review is not needed": (fire, "_review", lambda _: lambda e, r, w, due_ms, g: (due_ms, False), 3),
+    "an approval cannot be taken back": (Shard, "apply", unheard(log_action="unapprove"), 3),
+    "every wiki patrols and reviews": (plans, "can_approve", always(True), 3),
+    "no page is ever at war": (gate, "_at_war", always(False), 4),
+    "what an edit stands on is not looked at": (fire, "root", always(None), 1),
+    "a text that comes back is not known": (gate, "_identity", lambda real: lambda *g: (0, real(*g)[1]), 1),
+    "blocks bar nothing": (Shard, "apply", unheard(log_action="block"), 1),
+    "what restores waits": (gate, "_release_what_is_out_already", always(None), 1),
+    "a null edit of what waits goes out": (gate, "reviewed_head", lambda _: lambda page, policy, edit: edit, 1),
+    "an open rule waits for all streams": (plans, "_streams", always(plans.REQUIRED_STREAMS), 4),
+    "a rule waits for page changes only": (plans, "_streams", always(frozenset({PAGE_CHANGE})), 3),
+    "protection is not heard": (Shard, "apply", unheard(log_type="protect"), 5),
+    "no topic is the one": (plans, "_is_topic", always(False), 5),
+    "nothing is breaking": (gate, "BREAKING_EDITORS", becomes(10_000), 5),
+    "what is shown again stays away": (gate, "_show_again", always(None), 1),
+    "no parent is missing": (gate, "_seed", always(False), 1),
+    "a late signal is passed over": (gate, "_take_back", always(None), 1),
+    "a gap is passed over": (fire, "_in_gap", lambda _: lambda edit, rule, alone, rules: alone, 1),
+    "the horizon has no end": (gate, "_take_back", without_horizon, 5),
+    "a bar that came late for an earlier fire time is forgotten": (gate, "_barred_by_now", always(False), 4),
+    "the newest is not the only one": (gate, "_older_that_wait", always([]), 1),
+    "each is emitted as the latest": (gate, "newer_out", lambda _: lambda page, edit, policy: iter(()), 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", KNOBS)
+def test_a_bug_in_a_knob_of_policy_files_is_caught_in_random_histories(
+    bug: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, name, alter, number = KNOBS[bug]
+    monkeypatch.setattr(where, name, alter(getattr(where, name)))
+
+    class Judged(histories.History):
+        sets = (histories.SETS[number],)
+
+        def judge(self, log: list[histories.Entry]) -> None:
+            decisions = histories.run(histories.shard_of(self.rules), log)
+            assert histories.objections(log, self.rules, decisions) == []
+
+    chosen = settings(
+        max_examples=200, stateful_step_count=25, phases=[Phase.generate], deadline=None, derandomize=True,
+        database=None, suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Judged, settings=chosen)

@@ -8,8 +8,9 @@ from pathlib import Path
 import orjson
 import pytest
 from conftest import produce
+from histories import FULL, Writer
+from test_gate import EPOCH
 from test_gate_step import control, decided, edit, run_until, tick
-from test_integrity import EPOCH, FULL, log_of
 
 from schemas.event import rfc3339
 from schemas.log import KIND_CONTROL, encode_policies
@@ -23,9 +24,15 @@ VERSION_BYTES = {".png": b"\x89PNG", ".svg": b"<?xml"}
 @pytest.fixture
 def capture(tmp_path: Path) -> Path:
     """A captured log under the full policies: rev 2 is reverted by rev 3, and rev 4 waits when it ends."""
-    actions = [("edit", 1, 0, 0, 10), ("edit", 1, 1, 1, 30), ("edit", 1, 0, 2, 40), ("tick", 1, 0, 0, 900),
-               ("edit", 1, 4, 0, 10)]  # fmt: skip
-    records = [(KIND_CONTROL, encode_policies(FULL), 0), *log_of(actions)]
+    writer = Writer()
+    for rev, text, user, later in ((1, "t0", "u0", 10), (2, "t1", "u1", 30), (3, "t0", "u2", 40)):
+        writer.wait(later)
+        writer.change("edit", 3, rev, text, user)
+    writer.wait(900)
+    writer.tick(20)
+    writer.wait(10)
+    writer.change("edit", 3, 5, "t4", "u0")
+    records = [(KIND_CONTROL, encode_policies(FULL), 0), *writer.log]
     path = tmp_path / "log.ndjson"
     path.write_bytes(
         b"".join(
@@ -44,7 +51,7 @@ def test_why_names_rule_deadline_signals_with_their_events_and_follows_the_proof
     assert main(["why", "enwiki", "2", "--on", str(capture)]) == 0
     said = capsys.readouterr().out
     full = said[said.index("full:") :]
-    assert full.startswith("full: enwiki page 1 revision 2, epoch 0: withheld (reverted)")
+    assert full.startswith("full: enwiki page 3 revision 2, epoch 0: withheld (reverted)")
     assert "announced by event e2; its hold began 2027-01-15T08:00:40.000Z" in full
     assert "rule 0: All other edits: wait 60 s" in full
     assert "fire time 2027-01-15T08:02:40.000Z" in full

@@ -1,0 +1,371 @@
+"""What becomes of a page's edits under a policy with full rules: the page walked from record to record, as written.
+
+Whether an edit goes out depends here on the edits below it, so it cannot be read off its own history. At each tick that
+an edit may be waiting for everything is worked out anew, from all that was said until then.
+
+taint: an edit's line goes back from it, to the revision whose text it restores, else to the one before. If it meets
+something barred before something released, the edit waits, up to the longest hold, until the bar is resolved: by an
+edit on the line between that undid it, or because what barred it was itself undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from processors.oracle_deadline import Deadline, at_war, deadline, in_gap
+from processors.oracle_history import BARS, REVERTS, Edit, Page
+from processors.oracle_rules import Asked, Traits, asked, listened, streams
+from schemas.decision import Decision, Signal
+from schemas.log import Policies
+from schemas.policy import Rule
+from schemas.reasons import Bar, SignalKind, State
+
+BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
+# What speaks against the text of an edit, and so against what is built on it. A deletion ends the line of a page.
+TEXT = REVERTS | {SignalKind.REVERTED_TAG, SignalKind.HIDE, SignalKind.BLOCK}
+CLEARS = TEXT | {SignalKind.RISK, SignalKind.PATROL, SignalKind.APPROVE}
+
+# Place in the log, then, within a tick, fire time, revision and epoch.
+Moment = tuple[int, int, int, int, int]
+Say = Callable[["Stand", Moment, Decision], None]
+
+
+@dataclass(slots=True, eq=False)
+class Stand:
+    """How an edit stands under the policy. asked: settled with the edit. floor_ms: when the last taint went from it."""
+
+    edit: Edit
+    asked: Asked
+    state: State | None = State.PENDING
+    reason: Bar | None = None
+    heard: list[Signal] = field(default_factory=list)
+    floor_ms: int = 0
+    fire_ms: int = 0
+
+
+class Walk:
+    """One page under one policy. say: takes each decision as it is made."""
+
+    def __init__(self, page: Page, name: str, say: Say) -> None:
+        self.page, self.name, self._say = page, name, say
+        self.all: list[Stand] = []
+        self.stands: list[Stand] = []  # those that are known still
+        self._place = 0
+        self._known = 0  # up to this place the page's edits count: a revert speaks of what was there before it
+        self._policies: Policies | None = None
+        self._rules: tuple[Rule, ...] = ()
+
+    def run(self) -> list[Stand]:
+        """The whole log."""
+        for place, tick in self._records():
+            self._place, self._known = place, place - 1
+            if tick is None:
+                self._take_rules()
+                if self._policies is not None:
+                    self._event()
+            elif self._rules:
+                self._tick(tick)
+        return self.all
+
+    def fire_ms(self, stand: Stand) -> int:
+        """When an edit fires, or fired, as far as it is known at the end of the log."""
+        return self._ending(stand).fire_ms if stand.state is State.PENDING else stand.fire_ms
+
+    def _records(self) -> Iterator[tuple[int, int | None]]:
+        """(place, number of the tick or None), of everything that can change something here."""
+        page, part = self.page, self.page.partition
+        places = {edit.place for edit in page.edits} | {said.place for edit in page.edits for said in edit.said}
+        places |= {place for place, _ in part.rules} | {place for place, _ in part.gaps}
+        places |= {each[0] for each in page.topics} | {each[0] for each in page.protected}
+        records = [(place, None) for place in places]
+        yield from sorted([*records, *((t.record.offset, n) for n, t in enumerate(part.ticks))], key=lambda r: r[0])
+
+    def _take_rules(self) -> None:
+        policies = self.page.partition.policies_at(self._place)
+        policy = next((p for p in policies.policies if p.name == self.name), None) if policies else None
+        if policies is None or policy is None:
+            self._rules = ()
+            return
+        self._policies, self._rules = policies, policy.in_force(policies.horizon_seconds)
+        for stand in self._pending():
+            stand.asked = asked(self._rules, self._traits(stand.edit))
+
+    def _pending(self) -> list[Stand]:
+        return [stand for stand in self.stands if stand.state is State.PENDING]
+
+    def _traits(self, edit: Edit) -> Traits:
+        page, event = self.page, edit.event
+        was = [on for place, at_ms, on in page.protected if place <= self._place and at_ms <= edit.start_ms]
+        near = [
+            e.user for e in page.edits
+            if e.place <= edit.place and edit.start_ms - BREAKING_MS < e.start_ms <= edit.start_ms and e.user
+        ]  # fmt: skip
+        flags = {"protected" if was and was[-1] else "", "breaking" if len(set(near)) >= BREAKING_EDITORS else ""}
+        topics = [topics for place, topics in page.topics if place <= self._place]
+        return Traits(
+            event.wiki, event.namespace, edit.kinds, edit.editor, frozenset(flags - {""}),
+            topics[-1] if topics else frozenset(),
+        )  # fmt: skip
+
+    # What is said.
+
+    def _event(self) -> None:
+        new = [edit for edit in self.page.edits if edit.place == self._place]
+        for stand in list(self.stands):
+            self._told(stand)
+        shown = [edit.start_ms for edit in new if edit.shown is not None]
+        overdue = self._overdue(shown[0]) if shown else []
+        self._known = self._place
+        for edit in new:
+            if self._rules:
+                stand = Stand(edit, asked(self._rules, self._traits(edit)))
+                self.all.append(stand)
+                self.stands.append(stand)
+                self._neighbours(stand)
+                self._told(stand, late=False)
+                self._at_once(stand)
+                self._told(stand, late=True)
+        self._cleared(overdue, shown[0] if shown else 0)
+
+    def _told(self, stand: Stand, *, late: bool | None = None) -> None:
+        """late: of a new edit, only (or all but) the block that waited for it."""
+        for said in stand.edit.said:
+            blocks = said.signal.kind is SignalKind.BLOCK
+            if said.place == self._place and (late is None or late is blocks):
+                self._tell(stand, said.signal)
+
+    def _neighbours(self, new: Stand) -> None:
+        """Somebody else edited after the others; and the page may be at war."""
+        edit = new.edit
+        if edit.shown is not None:
+            return
+        for other in self._pending():
+            have = {signal.kind for signal in other.heard}
+            by_another = edit.user is not None and other is not new and edit.user != other.edit.user
+            if by_another and other.asked.review == "other_editor" and SignalKind.OTHER_EDITOR not in have:
+                self._tell(other, self._signal(SignalKind.OTHER_EDITOR, edit, edit.start_ms, by=edit.event.rev_id))
+            war = other.asked.rule.war
+            if war and SignalKind.EDIT_WAR not in have and at_war(self.page, war, edit):
+                self._tell(other, self._signal(SignalKind.EDIT_WAR, edit, edit.start_ms))
+
+    @staticmethod
+    def _signal(kind: SignalKind, edit: Edit, at_ms: int, by: int | None = None) -> Signal:
+        return Signal(kind=kind, event_id=edit.event_id, at_ms=at_ms, by_rev_id=by)
+
+    def _tell(self, stand: Stand, signal: Signal) -> None:
+        if signal.kind is SignalKind.BLOCK and stand.state is not State.PENDING:
+            return  # it concerns what still waits
+        overdue = self._overdue(signal.at_ms) if signal.kind in CLEARS else []
+        if signal.kind in BARS and not (signal.kind is SignalKind.BLOCK and stand.asked.rule.plain):
+            if stand.state is State.PENDING:
+                self._bar(stand, signal, self._ending(stand), (self._place, 0, 0, 0, 0))
+            elif stand.state is State.RELEASED:
+                self._take_back(stand, signal, (self._place, 0, 0, 0, 0))
+        stand.heard.append(signal)
+        self._cleared(overdue, signal.at_ms)
+
+    def _overdue(self, at_ms: int) -> list[Stand]:
+        """What would be out by then if it were not for what it stands on."""
+        return [s for s in self._pending() if self._tainted(s) and self._deadline(s).fire_ms <= at_ms]
+
+    def _cleared(self, overdue: list[Stand], at_ms: int) -> None:
+        for stand in overdue:
+            if stand.state is State.PENDING and not self._tainted(stand):
+                stand.floor_ms = max(stand.floor_ms, at_ms)
+
+    def _bar(self, stand: Stand, signal: Signal, ending: Deadline, moment: Moment) -> None:
+        """In time if it happened before the fire time; else the release goes first, at its tick."""
+        if signal.at_ms < ending.fire_ms or stand.asked.instant:
+            state = State.SUPERSEDED if signal.by_self else State.WITHHELD
+            by = signal.by_rev_id if signal.by_self else None
+            self._settle(stand, moment, state, ending.fire_ms, signal.at_ms, BARS[signal.kind], signal, ending.why, by)
+
+    def _take_back(self, stand: Stand, signal: Signal, moment: Moment) -> None:
+        in_time = signal.at_ms - stand.fire_ms <= stand.asked.rule.horizon_ms
+        if in_time and not signal.by_self and signal.kind is not SignalKind.BLOCK:
+            self._settle(
+                stand, moment, State.RETRACTED, stand.fire_ms, signal.at_ms, BARS[signal.kind], signal, ()
+            )  # fmt: skip
+
+    # When time comes.
+
+    def _at_once(self, stand: Stand) -> None:
+        """What holds nothing; and what brings back, or keeps, the text that is out."""
+        edit = stand.edit
+        if stand.state is State.PENDING and stand.asked.instant:
+            self._release(stand, Deadline(edit.start_ms), (self._place, 0, 0, 0, 0))
+        elif (
+            stand.state is State.PENDING and stand.asked.rule.restore and not edit.epoch and "create" not in edit.kinds
+        ):
+            head = next((s for s in reversed(self.stands) if s.state is State.RELEASED), None)
+            if head is not None and edit.event.rev_sha1 is not None and head.edit.event.rev_sha1 == edit.event.rev_sha1:
+                same = self._signal(SignalKind.RESTORES, head.edit, edit.start_ms, by=head.edit.event.rev_id)
+                self._release(stand, Deadline(edit.start_ms, None, (same,)), (self._place, 0, 0, 0, 0))
+
+    def _tick(self, number: int) -> None:
+        due = []
+        for stand in self._pending():
+            heard_ms = self._heard(stand, number)
+            if stand.edit.start_ms + stand.asked.hold_ms <= heard_ms and (e := self._ending(stand)).fire_ms <= heard_ms:
+                due.append((e.fire_ms, stand.edit.event.rev_id, stand.edit.epoch, stand))
+        for _, rev_id, epoch, stand in sorted(due, key=lambda each: each[:3]):
+            ending = self._ending(stand)
+            if stand.state is State.PENDING and ending.fire_ms <= self._heard(stand, number):
+                moment = (self._place, 1, ending.fire_ms, rev_id, epoch)
+                for signal in stand.heard:
+                    if stand.state is State.PENDING and signal.kind in BARS:
+                        self._bar(stand, signal, ending, moment)
+                if stand.state is State.PENDING and ending.reason is None:
+                    self._release(stand, ending, moment)
+                elif stand.state is State.PENDING:
+                    fire_ms = ending.fire_ms
+                    self._settle(stand, moment, State.WITHHELD, fire_ms, fire_ms, ending.reason, None, ending.why)
+
+        gone_ms = self.page.partition.forgotten_before(self._place + 1)
+        if self.stands and self.stands[0].edit.start_ms <= gone_ms:
+            self.stands = [stand for stand in self.stands if stand.edit.start_ms > gone_ms]
+
+    def _heard(self, stand: Stand, number: int) -> int:
+        return self.page.partition.heard(streams(stand.asked.rule, stand.asked.review))[number]
+
+    def _release(self, stand: Stand, ending: Deadline, moment: Moment) -> None:
+        """Unless a newer one is out. Older ones that wait are superseded; what was said of later takes it back."""
+        latest, rev_id, fire_ms = stand.asked.rule.emit == "latest", stand.edit.event.rev_id, ending.fire_ms
+        out = [s for s in reversed(self.stands) if s.state is State.RELEASED and s.edit.event.rev_id > rev_id]
+        if latest and out:
+            by = out[0].edit.event.rev_id
+            self._settle(stand, moment, State.SUPERSEDED, fire_ms, fire_ms, None, None, (), by)
+            return
+        self._settle(stand, moment, State.RELEASED, fire_ms, fire_ms, None, None, ending.why)
+        stand.fire_ms = fire_ms
+        for older in self._pending() if latest else ():
+            if older.edit.event.rev_id < rev_id:
+                own_ms = self._deadline(older).fire_ms
+                self._settle(older, moment, State.SUPERSEDED, own_ms, fire_ms, None, None, (), rev_id)
+        for signal in stand.heard:
+            if stand.state is State.RELEASED and signal.kind in BARS and signal.at_ms >= fire_ms:
+                self._take_back(stand, signal, moment)
+
+    # What it follows from.
+
+    def _grace_ms(self) -> int:
+        return self._policies.grace_ms if self._policies else 0
+
+    def _deadline(self, stand: Stand) -> Deadline:
+        """Of the edit by itself, whatever it stands on."""
+        if stand.asked.instant:
+            return Deadline(stand.edit.start_ms)
+        grace_ms = self._grace_ms()
+        found = deadline(self.page, stand.edit, stand.asked, stand.heard, self._known, grace_ms)
+        if stand.floor_ms + grace_ms > found.fire_ms:
+            cleared = Signal(kind=SignalKind.TAINT, event_id=stand.edit.event_id, at_ms=stand.floor_ms)
+            found = Deadline(stand.floor_ms + grace_ms, found.reason, (*found.why, cleared))
+        return found
+
+    def _ending(self, stand: Stand) -> Deadline:
+        """How it ends if nothing more is said."""
+        found, rule = self._deadline(stand), stand.asked.rule
+        if stand.asked.instant:
+            return found
+        gaps = [gap for place, gap in self.page.partition.gaps if place <= self._place]
+        gap = in_gap(gaps, stand.edit.start_ms, found.fire_ms) if rule.stall == "closed" else None
+        if gap is not None and found.reason is None:
+            found = Deadline(found.fire_ms, Bar.COVERAGE_GAP, (*found.why, gap))
+        root = self._root(stand, self._deadline(stand).fire_ms)
+        if root is None or rule.plain:
+            return found
+        last_ms = max(found.fire_ms, stand.edit.start_ms + rule.max_hold_ms + self._grace_ms())
+        taint = self._signal(SignalKind.TAINT, root.edit, root.edit.start_ms, by=root.edit.event.rev_id)
+        return Deadline(last_ms, found.reason or Bar.TAINTED, (*found.why, taint))
+
+    def _tainted(self, stand: Stand) -> bool:
+        if stand.asked.rule.plain or stand.asked.instant:
+            return False
+        return self._root(stand, self._deadline(stand).fire_ms) is not None
+
+    def _root(self, stand: Stand, fire_ms: int) -> Stand | None:
+        """The barred edit that this one stands on. Only what happened before its fire time counts."""
+        path = [stand.edit]
+        for below in self._line(stand):
+            bars = [s for s in below.heard if s.kind in BARS and not s.by_self and s.at_ms < fire_ms]
+            if below.state is State.RELEASED or (below.state is State.RETRACTED and not bars):
+                return None
+            text = [s for s in bars if s.kind in TEXT]
+            if below.state in {State.WITHHELD, State.RETRACTED} and text:
+                if not any(self._resolved(below.edit, bar, path) for bar in text):
+                    return below
+            elif self._held(below):
+                return below
+            path.append(below.edit)
+        return None
+
+    def _held(self, below: Stand) -> bool:
+        """Held, or kept back at the end, for what it is itself: its risk, no review, a war."""
+        if below.state is State.PENDING:
+            return below.asked.scored and self._deadline(below).reason is Bar.RISK
+        return below.state is State.WITHHELD and below.reason in {Bar.RISK, Bar.UNREVIEWED, Bar.EDIT_WAR}
+
+    def _line(self, stand: Stand) -> Iterator[Stand]:
+        at, seen = self.stands.index(stand), {stand.edit.event.rev_id}
+        while at >= 0:
+            restored = self.stands[at].edit.restores
+            at = next((n for n in range(at - 1, -1, -1) if self._leads(n, restored, seen)), -1)
+            if at >= 0:
+                seen.add(self.stands[at].edit.event.rev_id)
+                yield self.stands[at]
+
+    def _leads(self, number: int, restored: int, seen: set[int]) -> bool:
+        rev_id = self.stands[number].edit.event.rev_id
+        return rev_id not in seen and restored in {0, rev_id}
+
+    def _resolved(self, barred: Edit, bar: Signal, path: list[Edit]) -> bool:
+        if bar.kind in REVERTS:
+            if any(edit.event.rev_id == bar.by_rev_id for edit in path):
+                return True
+            undoer = next((s for s in reversed(self.stands) if s.edit.event.rev_id == bar.by_rev_id), None)
+            return undoer is not None and any(s.kind in REVERTS for s in undoer.heard)
+        if bar.kind is SignalKind.HIDE:
+            return any(e.event.rev_id == barred.event.rev_id and e.epoch > barred.epoch and e.place <= self._known
+                       for e in self.page.edits)  # fmt: skip
+        # The tag follows the edit that reverts: one of those made before it, with another text.
+        return bar.kind is SignalKind.REVERTED_TAG and any(
+            edit.start_ms <= bar.at_ms and edit.event.rev_sha1 != barred.event.rev_sha1 for edit in path
+        )
+
+    def _settle(
+        self,
+        stand: Stand,
+        moment: Moment,
+        state: State,
+        fire_ms: int,
+        at_ms: int,
+        reason: Bar | None,
+        signal: Signal | None,
+        why: tuple[Signal, ...],
+        by: int | None = None,
+    ) -> None:
+        stand.state, stand.reason = state, reason
+        heard = [s for s in stand.heard if s.at_ms < at_ms]
+        if signal is not None:
+            heard = [*stand.heard, signal]
+            heard = heard[: heard.index(signal) + 1]
+        kinds, edit = listened(stand.asked), stand.edit
+        self._say(stand, moment, Decision(
+            policy=self.name,
+            wiki=self.page.key[0],
+            page_id=self.page.key[1],
+            rev_id=edit.event.rev_id,
+            epoch=edit.epoch,
+            state=state,
+            reason=None if state is State.SUPERSEDED else reason,
+            event_id=edit.event_id,
+            start_ms=edit.start_ms,
+            hold_ms=stand.asked.hold_ms,
+            fire_ms=fire_ms,
+            decided_for_ms=at_ms,
+            signals=tuple(s for s in (*why, *heard) if s.kind in kinds),
+            superseded_by=by,
+            rule=stand.asked.number,
+            partial=edit.partial,
+        ))  # fmt: skip
