@@ -21,7 +21,18 @@ from processors.prove import derive
 from processors.shard import Shard, rebuilt
 from schemas.decision import Decision, encode_decision
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
-from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, Tick, encode_policies, encode_tick
+from schemas.learned import Choice, Learned, Stratum
+from schemas.log import (
+    KIND_CONTROL,
+    KIND_EVENT,
+    KIND_TICK,
+    Policies,
+    Policy,
+    Tick,
+    encode_learned,
+    encode_policies,
+    encode_tick,
+)
 from schemas.page import encode_page, page_key
 from schemas.policy_file import read_policy_file
 from schemas.reasons import Bar, State
@@ -37,6 +48,7 @@ FULL = Policies(
         read_policy_file(
             'name = "seen"\n[[rule]]\nhold = 30\nrequire = "other_editor"\nwait = 300\nelse = "release"\n'
         ),
+        read_policy_file('name = "sure"\n[[rule]]\nprotect = 0.98\nuntil_learned = 90\nmax_hold = 900\n'),
     )
 )
 
@@ -146,6 +158,9 @@ def check_view(actions: list[tuple[str, int, int, int, int]]) -> None:
 
 def check_replay(actions: list[tuple[str, int, int, int, int]], chooser) -> None:
     log = quiescent(actions)
+    # A table of learned holds comes in the middle, for what is observed after it.
+    known = Learned(at_ms=0, rows={(Stratum("enwiki"), 0.98): Choice(150_000, Stratum("enwiki"), 300)})
+    log.insert(len(log) // 2, (KIND_CONTROL, encode_learned(known), 0))
     expected = by_page(run(shard_of(FULL), log))
     # Pages change places between two ticks, each event may come twice, the worker dies at any point.
     spans: list[list[tuple[bytes, bytes, int]]] = [[]]
