@@ -21,7 +21,9 @@ def check(paths: Iterable[Path]) -> tuple[list[str], bool]:
     for path in paths:
         try:
             policy = load(path)
-            lines.append(f"{path}: policy {policy.name}, {_plural(len(policy.rules), 'rule')}")
+            learned = sum(rule.protect is not None for rule in policy.rules)
+            holds = f", {learned} with a hold that is learned" if learned else ""
+            lines.append(f"{path}: policy {policy.name}, {_plural(len(policy.rules), 'rule')}{holds}")
         except InvalidPolicy as exc:
             lines.append(str(exc))
             good = False

@@ -318,7 +318,7 @@ def undone_hourly(page: str, count: int, after_s: int = 600) -> list[Revision]:
 
 def test_what_if_learns_from_the_log_as_it_goes_whatever_the_order_of_its_partitions():
     rules = policies(HEAD + 'emit = "each"\n')
-    logs = [list(whatif.history_log(undone_hourly(f"P{page}", 400), page, rules)) for page in (1, 2)]
+    logs = [list(whatif.history_log(undone_hourly(f"P{page}", 300), page, rules)) for page in (1, 2)]
     decisions = list(whatif.over_log([record for log in logs for record in log], rules))
     mixed = [record for pair in zip(*logs, strict=True) for record in pair]
     assert sorted(map(encode_decision, whatif.over_log(mixed, rules))) == sorted(map(encode_decision, decisions))

@@ -119,6 +119,8 @@ def test_a_rule_that_learns_its_hold_says_so_in_words_with_its_bounds_and_what_a
     said = capsys.readouterr().out
     assert "as long as is learned to keep 98 % of bad edits away, 5 min at least and 10 d at most" in said
     assert "3 d while too few are known" in said
+    assert main(["policy", "check", str(path)]) == 0
+    assert "policy mine, 2 rules, 1 with a hold that is learned" in capsys.readouterr().out
     path.write_text(HEAD + "protect = 0.95\n")
     rule = load(path).rules[-1]
     assert (rule.protect, rule.hold_seconds, rule.max_hold_seconds) == (0.95, 7 * 86_400, 14 * 86_400)
