@@ -20,9 +20,9 @@ from processors.namespaces import Namespaces
 from processors.scan import MAX_SIZE, scan
 from schemas.enriched import Degraded, Delta, Difference, SectionsTouched
 
-# Characters of what one side alone has. Two whole texts of 2 MB, read one after the other, would take twice the time of
-# a page; what people write at once is shorter.
-MAX_COMPARED = MAX_SIZE // 2
+# Characters of what one side alone has. Both are read and then compared, in no more time than a page may take; what
+# people write at once is shorter.
+MAX_COMPARED = MAX_SIZE // 3
 # Longer things are told apart by length and checksum, so that nested ones are not copied once per level.
 LONGEST_KEY = 20_000
 # Languages that do not put spaces between words: there a character is the unit.
