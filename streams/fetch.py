@@ -434,7 +434,7 @@ class Fetch:
 
 def _is_beyond_the_log(hidden: Hidden, event: Event) -> bool:
     """Whether no skeleton will come of what was hidden, since the log does not have it any more; a page may show it."""
-    return hidden.rev_id is None or hidden.since_ms < event.meta.at_ms - KEEP_MS
+    return hidden.rev_id is None or 0 < hidden.since_ms < event.meta.at_ms - KEEP_MS
 
 
 def _age(job: Job) -> float:

@@ -30,7 +30,8 @@ class Fault:
     status and headers: answered instead of a stream. after: events served whole before `how` happens: "eof" (the
     response ends), "rst" (the connection is reset), "torn" (the response ends within the next event), "torn-rst",
     "stall" (silence, nothing ends), "drip" (a byte now and then, never a whole event), "mute" (no answer at all),
-    "error" (an `error` event, then the end), "html" (a page in the place of a stream). bytes: of the torn event that
+    "error" (an `error` event, then the end), "html" (a page in the place of a stream), "endless" (a line without end).
+    bytes: of the torn event that
     are sent. after_bytes: of all events together that are sent before it ends as "torn" or "torn-rst" says.
     """
 
@@ -189,6 +190,9 @@ class SseServer:
             writer.write(_chunk(b"x"))
             await writer.drain()
             await asyncio.sleep(0.02)
+        while fault.how == "endless":
+            writer.write(_chunk(b"data: " + b"x" * 1_000_000))
+            await writer.drain()
         if fault.how == "error":
             writer.write(_chunk(b'event: error\ndata: {"message":"told so"}\n\n'))
         if fault.how in {"rst", "torn-rst"}:

@@ -73,7 +73,12 @@ async def check_ledger(settings: Settings, numbers: Iterable[int]) -> None:
         written = await read_partition(settings, topics.decisions, partition)
         counts = [int(dict(record.headers)["count"]) for record in written]
         assert counts == list(range(1, len(written) + 1))
-        states = await read_partition(settings, topics.gate_state, partition)
+        # A commit is answered before its markers stand on both topics.
+        for _ in range(200):
+            states = await read_partition(settings, topics.gate_state, partition)
+            if [int(record.value) for record in states[-1:]] == counts[-1:]:
+                break
+            await asyncio.sleep(0.1)
         assert [int(record.value) for record in states[-1:]] == counts[-1:]
 
 

@@ -19,13 +19,13 @@ import pytest
 from aiokafka import TopicPartition
 from api_server import ApiServer, Request, error, event, held_until, http
 from conftest import MakeSettings, produce, read_all
-from test_erase import SECRET, hide
+from test_erase import SECRET, hide, suppress
 
 from processors.answers import MAX_TEXT_BYTES
 from processors.digest import page_partition, sha1_base36
 from processors.skeleton import skeleton
 from schemas.content import Content, Html, decode_content, record_key
-from schemas.event import VISIBILITY_CHANGE, decode_event
+from schemas.event import VISIBILITY_CHANGE, decode_event, milliseconds, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_SKELETON, KIND_TICK
 from schemas.reasons import Answer, SetAside, Step
 from streams import fetch, metrics, out_of_order
@@ -432,6 +432,25 @@ async def test_what_was_erased_is_dropped_while_under_way_and_leaves_a_tombstone
     assert by_rev[record_key("enwiki", 7, 5)] is None
     assert by_rev[record_key("enwiki", 7, 4)] is not None
     assert len(found) == 2
+
+
+async def test_a_hiding_of_what_the_log_keeps_no_more_leaves_the_tombstone_itself_and_so_does_that_of_a_page(
+    quick: Settings,
+) -> None:
+    def hiding(rev: int, days: int) -> bytes:
+        doc = hide(rev)
+        made_ms = milliseconds(doc["meta"]["dt"]) - days * 86_400_000
+        return orjson.dumps(doc | {"rev_timestamp": rfc3339(made_ms)})
+
+    hidings = [hiding(5, 1), hiding(6, 40), orjson.dumps(suppress(9, page=7))]
+    async with running(quick):
+        await produce(quick, [logged(quick, each) for each in hidings])
+        found = await until_erased(quick, 2)
+    # Of what is younger the log has an event, and so a skeleton comes; 0 stands for every revision of the page.
+    assert {(record.key, record.value) for record in found} == {
+        (record_key("enwiki", 7, 6), None),
+        (record_key("enwiki", 7, 0), None),
+    }
 
 
 async def until_erased(settings: Settings, count: int) -> list[Any]:
