@@ -334,16 +334,23 @@ def _note_neighbours(page: Page, edit: Edit, rules: Rules, decisions: list[Decis
     """Tell the others that wait that somebody edited after them, and all of them that the page is at war."""
     for other in page.open:
         by_another = other is not edit and edit.user is not None and edit.user != other.user
-        if by_another and other.plan.wants_others and not _has(other, SignalKind.OTHER_EDITOR):
+        if by_another and _waits_for_others(other) and not _has(other, SignalKind.OTHER_EDITOR):
             signal = Signal(
                 kind=SignalKind.OTHER_EDITOR, event_id=edit.event_id, at_ms=edit.start_ms, by_rev_id=edit.rev_id
             )
             _tell(page, other, signal, rules, decisions)
     if _at_war(page, edit.start_ms, rules):
         for other in page.open:
-            if any(rule.war for rule in other.plan.rules) and not _has(other, SignalKind.EDIT_WAR):
+            waits = (state == PENDING and rule.war for state, rule in zip(other.states, other.plan.rules, strict=False))
+            if any(waits) and not _has(other, SignalKind.EDIT_WAR):
                 signal = Signal(kind=SignalKind.EDIT_WAR, event_id=edit.event_id, at_ms=edit.start_ms)
                 _tell(page, other, signal, rules, decisions)
+
+
+def _waits_for_others(edit: Edit) -> bool:
+    plan: Plan = edit.plan
+    reviews = zip(edit.states, plan.reviews, strict=False)
+    return plan.wants_others and any(state == PENDING and review == "other_editor" for state, review in reviews)
 
 
 def _at_war(page: Page, at_ms: int, rules: Rules) -> bool:
@@ -658,8 +665,9 @@ def _decide(
     elif signal is not None:
         reason = REASONS[signal.kind]
     if signals:
-        # What only a policy beside it listens to is none of its business.
-        signals = tuple(s for s in signals if s.kind in plan.heeded[policy])
+        # What only a policy beside it listens to is none of its business; and a block takes nothing back.
+        heeded = plan.heeded[policy] - ({SignalKind.BLOCK} if state == RETRACTED else set())
+        signals = tuple(s for s in signals if s.kind in heeded)
     decisions.append(
         Decision(
             policy=rules.names[policy],

@@ -350,7 +350,9 @@ class Walk:
         if signal is not None:
             heard = [*stand.heard, signal]
             heard = heard[: heard.index(signal) + 1]
-        kinds, edit = listened(stand.asked), stand.edit
+        edit = stand.edit
+        # A block concerns what waits, and takes nothing back.
+        kinds = listened(stand.asked) - ({SignalKind.BLOCK} if state is State.RETRACTED else set())
         self._say(stand, moment, Decision(
             policy=self.name,
             wiki=self.page.key[0],

@@ -36,7 +36,7 @@ from streams.histories import read_history
 PRESETS = Path(__file__).parents[1] / "deploy" / "policies"
 DAY = 'name = "day"\n[[rule]]\nhold = "24h"\nrestore = "instant"\n'
 HOUR = 'name = "hour"\n[[rule]]\nhold = "1h"\nrestore = "instant"\n'
-SMALL, STEPS = 40, 25
+SMALL, STEPS = 30, 20
 
 
 def hold(judge: type[History], *, histories: int = SMALL) -> None:
