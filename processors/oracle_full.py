@@ -112,7 +112,7 @@ class Walk:
 
     def _event(self) -> None:
         new = [edit for edit in self.page.edits if edit.place == self._place]
-        for stand in list(self.stands):
+        for stand in sorted(self.stands, key=lambda each: each.edit.event.rev_id):
             self._told(stand)
         shown = [edit.start_ms for edit in new if edit.shown is not None]
         overdue = self._overdue(shown[0]) if shown else []
