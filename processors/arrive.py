@@ -5,7 +5,7 @@ from __future__ import annotations
 from processors.due import close, edit_due, enqueue, sooner
 from processors.hear import Edited
 from processors.lineage import find, reviewed_head
-from processors.plans import Rules
+from processors.plans import Plan, Rules
 from processors.release import release
 from processors.ring import RING, is_merged, merged, remember
 from processors.strata import chosen
@@ -158,16 +158,27 @@ def _note_neighbours(page: Page, edit: Edit, rules: Rules, decisions: list[Decis
     """Tell the others that wait that somebody edited after them, and all of them that the page is at war."""
     for other in page.open:
         by_another = other is not edit and edit.user is not None and edit.user != other.user
-        if by_another and other.plan.wants_others and not has(other, SignalKind.OTHER_EDITOR):
+        if by_another and _waits_for_others(other) and not has(other, SignalKind.OTHER_EDITOR):
             signal = Signal(
                 kind=SignalKind.OTHER_EDITOR, event_id=edit.event_id, at_ms=edit.start_ms, by_rev_id=edit.rev_id
             )
             tell(page, other, signal, rules, decisions)
     if _at_war(page, edit.start_ms, rules):
         for other in page.open:
-            if other.plan.wars and not has(other, SignalKind.EDIT_WAR):
+            if other.plan.wars and _waits_at_war(other) and not has(other, SignalKind.EDIT_WAR):
                 signal = Signal(kind=SignalKind.EDIT_WAR, event_id=edit.event_id, at_ms=edit.start_ms)
                 tell(page, other, signal, rules, decisions)
+
+
+def _waits_for_others(edit: Edit) -> bool:
+    plan: Plan = edit.plan
+    reviews = zip(edit.states, plan.reviews, strict=False)
+    return plan.wants_others and any(state == PENDING and review == "other_editor" for state, review in reviews)
+
+
+def _waits_at_war(edit: Edit) -> bool:
+    plan: Plan = edit.plan
+    return any(state == PENDING and rule.war for state, rule in zip(edit.states, plan.rules, strict=False))
 
 
 def _at_war(page: Page, at_ms: int, rules: Rules) -> bool:

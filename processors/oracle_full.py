@@ -112,7 +112,7 @@ class Walk:
 
     def _event(self) -> None:
         new = [edit for edit in self.page.edits if edit.place == self._place]
-        for stand in list(self.stands):
+        for stand in sorted(self.stands, key=lambda each: each.edit.event.rev_id):
             self._told(stand)
         shown = [edit.start_ms for edit in new if edit.shown is not None]
         overdue = self._overdue(shown[0]) if shown else []
@@ -350,7 +350,9 @@ class Walk:
         if signal is not None:
             heard = [*stand.heard, signal]
             heard = heard[: heard.index(signal) + 1]
-        kinds, edit = listened(stand.asked), stand.edit
+        edit = stand.edit
+        # A block concerns what waits, and takes nothing back.
+        kinds = listened(stand.asked) - ({SignalKind.BLOCK} if state is State.RETRACTED else set())
         self._say(stand, moment, Decision(
             policy=self.name,
             wiki=self.page.key[0],

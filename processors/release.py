@@ -184,6 +184,7 @@ def _proof(
         signals = signals[: signals.index(signal) + 1]
     if extra:
         signals = (*(s for s in extra if s not in signals), *signals)
-    # What only a policy beside it listens to is none of its business.
+    # What only a policy beside it listens to is none of its business; and a block takes nothing back.
     heeded = edit.plan.heeded[lane]
-    return tuple(s for s in signals if s.kind in heeded)
+    taken_back = edit.states[lane] == RETRACTED
+    return tuple(s for s in signals if s.kind in heeded and not (taken_back and s.kind is SignalKind.BLOCK))

@@ -220,6 +220,7 @@ class History(RuleBasedStateMachine):
         super().__init__()
         self.writer = Writer()
         self.rules: Policies = SHORT
+        self.crowded = False
 
     @initialize(number=st.integers(0, 99))
     def begin(self, number: int) -> None:
@@ -253,9 +254,50 @@ class History(RuleBasedStateMachine):
 
     @rule(page=PAGES, after=st.sampled_from([1, 60, 600]))
     def crowd(self, page: int, after: int) -> None:
+        """Once, as each edit is looked at again and again."""
+        if self.crowded:
+            return
+        self.crowded = True
         for number in range(10):
             self.writer.wait(after)
             self._edit("edit", page, f"crowd{self.writer.serial}", f"c{number}")
+
+    @rule(page=PAGES, user=USERS)
+    def block_its_editor(self, page: int, user: str) -> None:
+        self._edit("edit", page, f"blocked{self.writer.serial}", user)
+        self.writer.action(page, "block", "block", 0, params={}, title=f"User:{user}")
+
+    @rule(page=PAGES, user=USERS)
+    def restore_what_is_out(self, page: int, user: str) -> None:
+        for text, editor, after in (("good", "u1", 300), (f"bad{self.writer.serial}", user, 5), ("good", "u2", 5)):
+            self._edit("edit", page, text, editor)
+            self.writer.wait(after)
+            self.writer.tick(0)
+
+    @rule(page=PAGES, after=st.sampled_from([5, 200]))
+    def hide_and_show_again(self, page: int, after: int) -> None:
+        self._edit("edit", page, f"hidden{self.writer.serial}", "u0")
+        hidden = self.writer.revs[page][-1]
+        self.writer.visibility(page, hidden, 0)
+        self._edit("edit", page, f"later{self.writer.serial}", "u1")
+        self.writer.wait(after)
+        self.writer.tick(0)
+        self.writer.visibility(page, hidden, 0, shows=True)
+
+    @rule(after=st.sampled_from([5, 40]))
+    def approve_and_take_back(self, after: int) -> None:
+        self._edit("edit", 2, f"seen{self.writer.serial}", "u0")
+        for action in ("approve", "unapprove"):
+            self.writer.action(2, "review", action, 0, params=[self.writer.revs[2][-1], 0, ""])
+            self.writer.wait(after)
+
+    @rule(page=PAGES)
+    def put_off_behind_a_bar(self, page: int) -> None:
+        """The tag comes too late for the edit's fire time; then an edit of before that is read."""
+        self._edit("edit", page, f"late{self.writer.serial}", "u0")
+        self.writer.wait(75)
+        self.tag(page, 0, 0)
+        self._edit("edit", page, f"before{self.writer.serial}", "u1", ago=10)
 
     def _edit(self, kind: str, page: int, text: str, user: str, **more: Any) -> None:
         rev, revs = self.writer.serial + 1, self.writer.revs[page]
@@ -320,6 +362,7 @@ class History(RuleBasedStateMachine):
     def protect(self, page: int, on: bool) -> None:
         if self.writer.revs[page]:
             self.writer.action(page, "protect", "protect" if on else "unprotect", 0, params={})
+            self._edit("edit", page, f"protected{self.writer.serial}", "u1")
 
     @rule(after=st.integers(1, 120), behind=st.sampled_from([0, 20, 45]))
     def tick(self, after: int, behind: int) -> None:
@@ -404,7 +447,10 @@ def by_page(decisions: Iterable[Decision]) -> dict[int, list[bytes]]:
 
 def objections(log: Sequence[Entry], rules: Policies, decisions: Sequence[Decision]) -> list[str]:
     """What the oracle has against these decisions about this log."""
-    expected = fates_of(log, rules)
+    return disagreements(fates_of(log, rules), decisions)
+
+
+def disagreements(expected: Sequence[Fate], decisions: Sequence[Decision]) -> list[str]:
     record = Record(topic="decisions", partition=0, offset=0, key=b"", value=encode_decisions(decisions))
     line = Topics(
         partitions=1, source=(), content=(), enriched=(), decisions=[record], deadletter=(), edits={}, pages={}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import histories
@@ -20,6 +21,7 @@ from processors import cursor, deliver, fire, gate, heard, plans, project, route
 from processors.oracle import score
 from processors.oracle_facts import Check
 from processors.oracle_story import tell, width
+from processors.oracle_verdicts import Fate
 from processors.shard import Shard
 from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, PageChange, milliseconds, rfc3339
 from schemas.reasons import State
@@ -444,23 +446,31 @@ KNOBS: dict[str, tuple[Any, str, Callable[..., Any], int]] = {
 }  # fmt: skip
 
 
+@cache
+def judged_logs(number: int) -> list[tuple[list[histories.Entry], list[Fate]]]:
+    """Random histories under one set of policies, and what the oracle says of them."""
+    found: list[list[histories.Entry]] = []
+
+    class Kept(histories.History):
+        sets = (histories.SETS[number],)
+
+        def judge(self, log: list[histories.Entry]) -> None:
+            found.append(log)
+
+    chosen = settings(
+        max_examples=60, stateful_step_count=20, phases=[Phase.generate], deadline=None, derandomize=True,
+        database=None, suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    run_state_machine_as_test(Kept, settings=chosen)
+    return [(log, histories.fates_of(log, histories.SETS[number])) for log in found]
+
+
 @pytest.mark.parametrize("bug", KNOBS)
 def test_a_bug_in_a_knob_of_policy_files_is_caught_in_random_histories(
     bug: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where, name, alter, number = KNOBS[bug]
+    logs, rules = judged_logs(number), histories.SETS[number]
     monkeypatch.setattr(where, name, alter(getattr(where, name)))
-
-    class Judged(histories.History):
-        sets = (histories.SETS[number],)
-
-        def judge(self, log: list[histories.Entry]) -> None:
-            decisions = histories.run(histories.shard_of(self.rules), log)
-            assert histories.objections(log, self.rules, decisions) == []
-
-    chosen = settings(
-        max_examples=200, stateful_step_count=25, phases=[Phase.generate], deadline=None, derandomize=True,
-        database=None, suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    with pytest.raises(AssertionError):
-        run_state_machine_as_test(Judged, settings=chosen)
+    made = ((expected, histories.run(histories.shard_of(rules), log)) for log, expected in logs)
+    assert any(histories.disagreements(expected, decisions) for expected, decisions in made)
