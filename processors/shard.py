@@ -42,6 +42,7 @@ GAP_PREFIX = b"~gap:"
 WAIT_PREFIX = b"~wait:"
 # What happened this long before the watermark is behind every deadline.
 _GAP_KEPT_MS = 120 * 86_400_000
+_SPARE_DUE = 1000
 
 
 class Lost(NamedTuple):
@@ -175,6 +176,10 @@ class Shard:
         self._refs.clear()
         for key in list(self.hot)[: max(0, len(self.hot) - self._hot_pages)]:
             del self.hot[key]
+        if len(self._due) > 2 * len(self.hot) + _SPARE_DUE:
+            # Most are of pages that are only in the store by now, which knows when they are due.
+            self._due = [(page.due_ms, key) for key, page in self.hot.items() if page.due_ms is not None]
+            heapq.heapify(self._due)
 
     @property
     def count(self) -> int:

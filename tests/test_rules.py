@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from test_gate import EPOCH, Line, sha
 
-from processors import arrive, gate
+from processors import arrive
 from processors.shard import Unreadable, rebuilt
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.log import KIND_CONTROL, KIND_TICK, Gap, Policies, Tick, encode_gap, encode_policies, encode_tick
@@ -333,7 +333,7 @@ def test_ten_thousand_edits_of_one_page_in_a_minute_are_all_decided_and_the_stat
     assert len(line.decisions) == 20_000
     state = line.state()[b"enwiki:7"]
     assert len(state) < 4_000_000
-    assert len(line.shard.hot["enwiki", 7].edits) == gate.MOST_EDITS
+    assert len(line.shard.hot["enwiki", 7].edits) == arrive.MOST_EDITS
     assert line.visibility(10_000, 2000) == [(10_000, "live", "retracted"), (10_000, "fast", "retracted")]
 
 
