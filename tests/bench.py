@@ -305,6 +305,7 @@ def hostile_pages() -> None:
 
 def observe(count: int = 200_000) -> None:
     """Bytes to bytes: the shard against the least that decides the same and keeps nothing; and what policies cost."""
+    collect_rarely()  # as a gate does
     log = list(history(count))
     same, ours, theirs = [], 0.0, 0.0
     for work in (shard_over, dict_and_heap):
