@@ -15,6 +15,8 @@ from schemas.page import PENDING, Context, Edit, Page
 from schemas.reasons import SignalKind
 
 TAKEN_AWAY = frozenset({SignalKind.PAGE_DELETE, SignalKind.HIDE})
+# Beyond so many, a page's oldest settled edits are forgotten before the horizon.
+MOST_EDITS = 4096
 # So many editors within an hour are breaking news.
 BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
 
@@ -62,7 +64,7 @@ def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -
     if PENDING in edit.states:
         enqueue(page, edit)
         sooner(page, edit_due(page, edit, rules))
-    sooner(page, edit.start_ms + rules.keep_ms)
+    sooner(page, edit.start_ms + rules.keep_ms if len(page.edits) <= MOST_EDITS else 0)
 
 
 def _known(page: Page, event: Edited) -> Edit | None:

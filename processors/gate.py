@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from processors.arrive import arrive
+from processors.arrive import MOST_EDITS, arrive
 from processors.due import WAIT_MS, attach, close, due_by, line_up, next_due, queue_up
 from processors.fire import outcome
 from processors.hear import Blocked, Edited, Flagged, Heard, Told
@@ -28,9 +28,6 @@ from processors.release import release, settle
 from processors.tell import barred_by_now, flagged, tell, told
 from schemas.decision import Decision
 from schemas.page import NONE, PENDING, RELEASED, Edit, Page, spread
-
-# Beyond so many, a page's oldest settled edits are forgotten before the horizon.
-MOST_EDITS = 4096
 
 
 def new_page(wiki: str, page_id: int, rules: Rules) -> Page:

@@ -47,6 +47,8 @@ GAP_PREFIX = b"~gap:"
 WAIT_PREFIX = b"~wait:"
 # What happened this long before the watermark is behind every deadline.
 _GAP_KEPT_MS = 120 * 86_400_000
+_SPARE_DUE = 1000
+_ROWS_AT_ONCE = 1000
 
 
 class Lost(NamedTuple):
@@ -154,8 +156,7 @@ class Shard:
         self._before = before
         if self.rules is not None:
             self._rule(self.rules.source)
-            for name in self._store.every() if fresh is None else fresh:
-                self._look_again(name, self.rules)
+            self._look_again(self._store.every() if fresh is None else fresh, self.rules)
         self.pending = self._store.pending()
 
     def apply(self, kind: bytes | None, value: bytes) -> list[Group]:
@@ -193,6 +194,10 @@ class Shard:
         self._refs.clear()
         for key in list(self.hot)[: max(0, len(self.hot) - self._hot_pages)]:
             del self.hot[key]
+        if len(self._due) > 2 * len(self.hot) + _SPARE_DUE:
+            # Most are of pages that are only in the store by now, which knows when they are due.
+            self._due = [(page.due_ms, key) for key, page in self.hot.items() if page.due_ms is not None]
+            heapq.heapify(self._due)
 
     @property
     def count(self) -> int:
@@ -296,9 +301,8 @@ class Shard:
             gate.take_up(page, self.rules)
             self._schedule(key, page, None)
             self.pending += gate.pending(page, self.rules)
-        for key in self._store.every():
-            if key not in self.hot and key not in self._touched:
-                self.pending += self._look_again(key, self.rules)
+        stored = (key for key in self._store.every() if key not in self.hot and key not in self._touched)
+        self.pending += self._look_again(stored, self.rules)
 
     def _take(self, control: Control) -> None:
         if isinstance(control, Learned):
@@ -328,15 +332,23 @@ class Shard:
         )
         self._heard_ms = ()
 
-    def _look_again(self, key: PageKey, rules: Rules) -> int:
-        """Other policies, other deadlines: a page that is not in use keeps its bytes, only its due time is new."""
-        value = self._store.get(key)
-        if value is None:
-            return 0
-        page = gate.take_up(decode_page(value), rules)
-        row = self._as_row(page, value, rules)
-        self._store.write({key: row})
-        return row.pending
+    def _look_again(self, keys: Iterable[PageKey], rules: Rules) -> int:
+        """Other policies, other deadlines: a page that is not in use keeps its bytes, only its due time is new.
+
+        Returns how many (edit, policy) pairs wait there.
+        """
+        waits, rows = 0, {}
+        for key in keys:
+            value = self._store.get(key)
+            if value is None:
+                continue
+            rows[key] = row = self._as_row(gate.take_up(decode_page(value), rules), value, rules)
+            waits += row.pending
+            if len(rows) == _ROWS_AT_ONCE:
+                self._store.write(rows)
+                rows = {}
+        self._store.write(rows)
+        return waits
 
     def _keep(self, key: PageKey, page: Page, scheduled_ms: int | None) -> None:
         self._touched[key] = None

@@ -17,7 +17,8 @@ from typing import Self
 from processors.store import PageKey, Row
 
 FORMAT = 1
-CACHE_KB = 64 * 1024
+# Of each partition, and a worker may have all twelve.
+CACHE_KB = 8 * 1024
 _SCHEMA = """
 create table page (key text primary key, due integer, pending integer not null, value blob not null) without rowid;
 create index page_due on page (due) where due is not null;

@@ -26,7 +26,7 @@ from streams.settings import Settings
 from streams.topics import KEEP_MS, Topics, limits
 
 # Pages in use per partition; all others are on disk only.
-HOT_PAGES = 20_000
+HOT_PAGES = 5_000
 # How often a store on disk learns how far it is: after a crash it reads so much again.
 LOOK_SECONDS = 30.0
 

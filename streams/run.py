@@ -6,6 +6,7 @@ Exit codes: 0 = asked to stop, 1 = a step failed, 2 = cannot be started as confi
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,6 +36,9 @@ RESTART_SECONDS = 1.0
 
 def run_until_signal(settings: Settings, steps: Sequence[Step]) -> int:
     """Run `steps` in this process until SIGINT or SIGTERM. Returns the exit code."""
+    if Step.GATE in steps:
+        # Pages in use live long, and at its usual pace Python's collector looks through them a fifth of the time.
+        gc.set_threshold(50_000, 50, 100)
     return asyncio.run(_until_signal(settings, steps))
 
 

@@ -29,8 +29,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from mwedittypes import SimpleEditTypes
 from mwparserfromhtml import Article
-from peers import EPOCH, Windows, history
+from peers import EPOCH, history
 from test_scan import hostile
+from windows import Windows
 
 from processors.delta import compare
 from processors.digest import page_partition
@@ -61,6 +62,7 @@ from streams.world import build_world, play
 from streams.world_command import collect_rarely
 
 HOLDS = (0, 300, 3600)
+BYTEWAX = "0.21.1"
 WORDS = ("loch", "see", "ness", "water", "deep", "monster", "湖", "озеро", "stone", "bridge", "village", "year", "king")
 
 
@@ -312,6 +314,7 @@ def hostile_pages() -> None:
 
 def observe(count: int = 200_000) -> None:
     """Bytes to bytes: the shard against the least that decides the same and keeps nothing; and what policies cost."""
+    collect_rarely()  # as a gate does
     log = list(history(count))
     same, ours, theirs = [], 0.0, 0.0
     for work in (shard_over, dict_and_heap):
@@ -325,12 +328,48 @@ def observe(count: int = 200_000) -> None:
             ours = fastest(ours, lambda: shard_over(log, HOLDS, file.write))
             theirs = fastest(theirs, lambda: dict_and_heap(log, HOLDS, file.write))
         row(f"observe, {count:,} edits × 3 windows", count / ours, count / theirs, "/s", "dict and heap, keeps nothing")
+        peers(log, ours)
         three = shard_over(log, HOLDS, file.write)
         began = time.process_time()
         fifty = shard_over(log, HOLDS * 16 + HOLDS[:2], file.write)
         many = time.process_time() - began
     row("50 policies of 3 holds, CPU", many, ours, "s", "3 policies")
     row("  state, bytes per edit", fifty / count, three / count, "B", "3 policies")
+
+
+def peers(log: Sequence[tuple[bytes, bytes]], ours: float) -> None:
+    """The same in stream processors from PyPI, file to file, in an environment of their own."""
+    python = peers_python()
+    if python is None:
+        return
+    count = sum(kind == KIND_EVENT for kind, _ in log)
+    with tempfile.TemporaryDirectory() as folder:
+        records, out = Path(folder) / "log", Path(folder) / "decisions"
+        records.write_bytes(b"".join(kind + b" " + value + b"\n" for kind, value in log))
+        windows = [f"w{n}_{hold}={hold * 1000}" for n, hold in enumerate(HOLDS)]
+        command = [python, str(Path(__file__).with_name("peer_bytewax.py")), str(records), str(out), *windows]
+        took = min(float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(2))
+        mine = Path(folder) / "ours"
+        with mine.open("wb") as file:
+            shard_over(log, HOLDS, file.write)
+        same = sorted(bodies(out.read_bytes())) == sorted(bodies(mine.read_bytes()))
+    assert same, "they decide differently"
+    row(f"  against Bytewax {BYTEWAX}", count / ours, count / took, "/s", "Bytewax, file to file, no recovery")
+
+
+def peers_python() -> Path | None:
+    """A Python that has them, made on the first run; None, and why, where there is no network for that."""
+    folder = cache_folder(os.environ) / "bench-peers"
+    python = folder / "bin" / "python"
+    have = [str(python), "-c", "import bytewax, orjson"]
+    if python.exists() and subprocess.run(have, check=False, capture_output=True).returncode == 0:
+        return python
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    install = [str(python), "-m", "pip", "install", "--quiet", f"bytewax=={BYTEWAX}", "orjson"]
+    if subprocess.run(install, check=False, capture_output=True).returncode:
+        print("  against Bytewax: left out, it could not be installed (offline, or no wheel for this Python)")
+        return None
+    return python
 
 
 def fastest(so_far: float, work: Callable[[], object]) -> float:

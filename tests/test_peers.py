@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from collections import Counter
 
-from peers import Windows, history
+from peers import history
+from windows import Windows
 
 from processors.shard import Shard
 from schemas.decision import decode_decisions, encode_decisions

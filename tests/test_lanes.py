@@ -1,0 +1,110 @@
+"""What it costs: policies with the same rules are decided once, and one busy page is no harder than many quiet ones."""
+
+from __future__ import annotations
+
+import random
+import sys
+
+import pytest
+from peers import history
+from test_disk import actions
+from test_integrity import SHORT, by_page, edit, quiescent, run, shard_of, tick
+
+from processors.arrive import MOST_EDITS
+from processors.shard import Shard
+from schemas.decision import Decision, decode_decisions
+from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, encode_policies
+
+
+def named(*names: str) -> Policies:
+    """By the first letter: `a` holds a minute, `b` ten."""
+    return Policies(policies=tuple(Policy(name=name, hold_seconds={"a": 60, "b": 600}[name[0]]) for name in names))
+
+
+def under(decisions: list[Decision], name: str) -> dict[int, list[bytes]]:
+    return by_page([d._replace(policy="it") for d in decisions if d.policy == name])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_policies_with_the_same_rules_decide_as_each_would_alone_also_where_one_of_them_comes_later(seed):
+    log = quiescent(actions(seed))
+    at = len(log) // 3
+
+    def through(first: Policies, then: Policies) -> list[Decision]:
+        shard = shard_of(first)
+        made = run(shard, log[:at])
+        shard.apply(KIND_CONTROL, encode_policies(then))
+        made += run(shard, log[at:])
+        assert shard.pending == 0
+        return made
+
+    together = through(named("a1", "b1", "a2"), named("a1", "b2", "a2", "a3", "b1"))
+    for name in ("a1", "a2", "b1"):
+        assert under(together, name) == under(through(named(name), named(name)), name)
+    for name in ("a3", "b2"):
+        other = name[0] + "9"
+        assert under(together, name) == under(through(named("a9", "b9"), named("a9", "b9", name, other)), name)
+
+
+def test_a_record_has_the_decisions_of_policies_that_share_rules_policy_by_policy_as_it_says_itself():
+    shard = shard_of(named("a1", "b1", "a2"))
+    for kind, value, _ in quiescent(actions(1)):
+        for group in shard.apply(kind, value):
+            assert decode_decisions(group.value) == list(group.decisions)
+            places = [("a1", "b1", "a2").index(d.policy) for d in group.decisions]
+            assert places == sorted(places)
+
+
+def calls(rules: Policies, count: int) -> int:
+    """Python calls that it takes to decide over `count` edits of one page, twenty of them a second."""
+    log = [(KIND_CONTROL, encode_policies(rules))]
+    chooser = random.Random(5)
+    for n in range(count):
+        text, user = f"t{n if chooser.random() < 0.9 else n - 2}", f"u{chooser.randrange(9)}"
+        log.append((KIND_EVENT, edit(7, 10 + n, n // 20, text, user, f"e{n}")))
+        if n % 20 == 19:
+            log.append((KIND_TICK, tick(n, n // 20)))
+    log.append((KIND_TICK, tick(count, 10**5)))
+    shard, found = Shard(), 0
+
+    def count_them(frame: object, event: str, argument: object) -> None:
+        nonlocal found
+        found += event == "call"
+
+    sys.setprofile(count_them)
+    try:
+        for kind, value in log:
+            shard.apply(kind, value)
+    finally:
+        sys.setprofile(None)
+    return found
+
+
+def test_many_edits_of_one_page_cost_no_more_each_than_few():
+    few, many = calls(SHORT, 500), calls(SHORT, 4 * 500)
+    assert many < 5 * few
+
+
+def test_a_page_of_very_many_revisions_keeps_what_waits_and_a_bounded_rest():
+    shard = shard_of(Policies(policies=(Policy(name="live"),)))
+    for n in range(MOST_EDITS + 1500):
+        shard.apply(KIND_EVENT, edit(7, 10 + n, n // 200, f"t{n}", "u", f"e{n}"))
+        if n % 500 == 0:
+            shard.apply(KIND_TICK, tick(n + 1, n // 200))
+    assert len(shard.hot["enwiki", 7].edits) <= MOST_EDITS + 500
+
+
+def test_a_shard_remembers_no_more_due_times_than_its_pages_in_use_need(monkeypatch):
+    monkeypatch.setattr("processors.shard._SPARE_DUE", 100)
+    shard = Shard(hot_pages=10)
+    shard.apply(KIND_CONTROL, encode_policies(SHORT))
+    decided: list[Decision] = []
+    plain = shard_of(SHORT)
+    expected: list[Decision] = []
+    for n, (kind, value) in enumerate(history(1500)):
+        decided += [d for group in shard.apply(kind, value) for d in group.decisions]
+        expected += [d for group in plain.apply(kind, value) for d in group.decisions]
+        if n % 50 == 0:
+            shard.flush(shard.changed())
+            assert len(shard._due) <= 100 + 2 * 10
+    assert by_page(decided) == by_page(expected)
