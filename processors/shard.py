@@ -312,7 +312,9 @@ class Shard:
         elif isinstance(control, Gap):
             gone = [gap for gap in self._gaps if gap.to_ms <= self.heard - _GAP_KEPT_MS]
             self.beside |= {_gap_key(gap): None for gap in gone} | {_gap_key(control): encode_gap(control)}
-            self._gaps = (*(gap for gap in self._gaps if gap not in gone and gap != control), control)
+            kept = {gap for gap in self._gaps if gap not in gone}
+            # In an order of their own, since a restart reads them in that of their keys.
+            self._gaps = tuple(sorted(kept | {control}, key=lambda gap: (gap.from_ms, gap.to_ms, gap.stream)))
             if self.rules is not None:
                 self._rule(self.rules.source)
         else:

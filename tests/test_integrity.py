@@ -91,6 +91,8 @@ class AloneAsBesideOthers(History):
 class Replayed(History):
     """The same log with pages in other places between two ticks, repeats, restarts and several workers."""
 
+    chooser = Random(0)
+
     @initialize(state=st.integers(0, 2**16))
     def choose(self, state: int) -> None:
         self.chooser = Random(state)

@@ -6,14 +6,20 @@ import random
 import sys
 
 import pytest
+from histories import SHORT, Entry, Writer, by_page, random_log, run, shard_of
 from peers import history
-from test_disk import actions
-from test_integrity import SHORT, by_page, edit, quiescent, run, shard_of, tick
 
 from processors.arrive import MOST_EDITS
 from processors.shard import Shard
 from schemas.decision import Decision, decode_decisions
-from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, encode_policies
+from schemas.log import KIND_CONTROL, Policies, Policy, encode_policies
+
+
+def ended(random_state: int) -> list[Entry]:
+    """A log, and after it enough time for everything."""
+    writer = Writer(random_log(random_state))
+    writer.end()
+    return writer.log
 
 
 def named(*names: str) -> Policies:
@@ -27,7 +33,7 @@ def under(decisions: list[Decision], name: str) -> dict[int, list[bytes]]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_policies_with_the_same_rules_decide_as_each_would_alone_also_where_one_of_them_comes_later(seed):
-    log = quiescent(actions(seed))
+    log = ended(seed)
     at = len(log) // 3
 
     def through(first: Policies, then: Policies) -> list[Decision]:
@@ -48,7 +54,7 @@ def test_policies_with_the_same_rules_decide_as_each_would_alone_also_where_one_
 
 def test_a_record_has_the_decisions_of_policies_that_share_rules_policy_by_policy_as_it_says_itself():
     shard = shard_of(named("a1", "b1", "a2"))
-    for kind, value, _ in quiescent(actions(1)):
+    for kind, value, _ in ended(1):
         for group in shard.apply(kind, value):
             assert decode_decisions(group.value) == list(group.decisions)
             places = [("a1", "b1", "a2").index(d.policy) for d in group.decisions]
@@ -57,14 +63,15 @@ def test_a_record_has_the_decisions_of_policies_that_share_rules_policy_by_polic
 
 def calls(rules: Policies, count: int) -> int:
     """Python calls that it takes to decide over `count` edits of one page, twenty of them a second."""
-    log = [(KIND_CONTROL, encode_policies(rules))]
-    chooser = random.Random(5)
+    writer, chooser = Writer(), random.Random(5)
+    writer.control(encode_policies(rules))
     for n in range(count):
         text, user = f"t{n if chooser.random() < 0.9 else n - 2}", f"u{chooser.randrange(9)}"
-        log.append((KIND_EVENT, edit(7, 10 + n, n // 20, text, user, f"e{n}")))
+        writer.change("edit", 7, 10 + n, text, user)
         if n % 20 == 19:
-            log.append((KIND_TICK, tick(n, n // 20)))
-    log.append((KIND_TICK, tick(count, 10**5)))
+            writer.wait(1)
+            writer.tick(0)
+    writer.end()
     shard, found = Shard(), 0
 
     def count_them(frame: object, event: str, argument: object) -> None:
@@ -73,7 +80,7 @@ def calls(rules: Policies, count: int) -> int:
 
     sys.setprofile(count_them)
     try:
-        for kind, value in log:
+        for kind, value, _ in writer.log:
             shard.apply(kind, value)
     finally:
         sys.setprofile(None)
@@ -87,10 +94,13 @@ def test_many_edits_of_one_page_cost_no_more_each_than_few():
 
 def test_a_page_of_very_many_revisions_keeps_what_waits_and_a_bounded_rest():
     shard = shard_of(Policies(policies=(Policy(name="live"),)))
+    writer = Writer()
     for n in range(MOST_EDITS + 1500):
-        shard.apply(KIND_EVENT, edit(7, 10 + n, n // 200, f"t{n}", "u", f"e{n}"))
+        writer.change("edit", 7, 10 + n, f"t{n}", "u")
         if n % 500 == 0:
-            shard.apply(KIND_TICK, tick(n + 1, n // 200))
+            writer.wait(3)
+            writer.tick(0)
+    run(shard, writer.log)
     assert len(shard.hot["enwiki", 7].edits) <= MOST_EDITS + 500
 
 

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from memory_line import MemoryLine, murmur2, objections, told
 
-from processors import cursor, deliver, fire, gate, heard, plans, project, route
+from processors import arrive, cursor, deliver, fire, gate, heard, plans, project, release, route
+from processors import tell as telling
 from processors.oracle import score
 from processors.oracle_facts import Check
 from processors.oracle_story import tell, width
@@ -424,25 +425,25 @@ KNOBS: dict[str, tuple[Any, str, Callable[..., Any], int]] = {
     "a review is not needed": (fire, "_review", lambda _: lambda e, r, w, due_ms, g: (due_ms, False), 3),
     "an approval cannot be taken back": (Shard, "apply", unheard(log_action="unapprove"), 3),
     "every wiki patrols and reviews": (plans, "can_approve", always(True), 3),
-    "no page is ever at war": (gate, "_at_war", always(False), 4),
+    "no page is ever at war": (arrive, "_at_war", always(False), 4),
     "what an edit stands on is not looked at": (fire, "root", always(None), 1),
-    "a text that comes back is not known": (gate, "_identity", lambda real: lambda *g: (0, real(*g)[1]), 1),
+    "a text that comes back is not known": (arrive, "_identity", lambda real: lambda *g: (0, real(*g)[1]), 1),
     "blocks bar nothing": (Shard, "apply", unheard(log_action="block"), 1),
-    "what restores waits": (gate, "_release_what_is_out_already", always(None), 1),
-    "a null edit of what waits goes out": (gate, "reviewed_head", lambda _: lambda page, policy, edit: edit, 1),
+    "what restores waits": (arrive, "_release_what_is_out_already", always(None), 1),
+    "a null edit of what waits goes out": (arrive, "reviewed_head", lambda _: lambda page, policy, edit: edit, 1),
     "an open rule waits for all streams": (plans, "_streams", always(plans.REQUIRED_STREAMS), 4),
     "a rule waits for page changes only": (plans, "_streams", always(frozenset({PAGE_CHANGE})), 3),
     "protection is not heard": (Shard, "apply", unheard(log_type="protect"), 5),
     "no topic is the one": (plans, "_is_topic", always(False), 5),
-    "nothing is breaking": (gate, "BREAKING_EDITORS", becomes(10_000), 5),
-    "what is shown again stays away": (gate, "_show_again", always(None), 1),
-    "no parent is missing": (gate, "_seed", always(False), 1),
-    "a late signal is passed over": (gate, "_take_back", always(None), 1),
+    "nothing is breaking": (arrive, "BREAKING_EDITORS", becomes(10_000), 5),
+    "what is shown again stays away": (telling, "_show_again", always(None), 1),
+    "no parent is missing": (arrive, "_seed", always(False), 1),
+    "a late signal is passed over": (telling, "take_back", always(None), 1),
     "a gap is passed over": (fire, "_in_gap", lambda _: lambda edit, rule, alone, rules: alone, 1),
-    "the horizon has no end": (gate, "_take_back", without_horizon, 5),
-    "a bar that came late for an earlier fire time is forgotten": (gate, "_barred_by_now", always(False), 4),
-    "the newest is not the only one": (gate, "_older_that_wait", always([]), 1),
-    "each is emitted as the latest": (gate, "newer_out", lambda _: lambda page, edit, policy: iter(()), 1),
+    "the horizon has no end": (telling, "take_back", without_horizon, 5),
+    "a bar that came late for an earlier fire time is forgotten": (gate, "barred_by_now", always(False), 4),
+    "the newest is not the only one": (release, "_older_that_wait", always([]), 1),
+    "each is emitted as the latest": (release, "newer_out", lambda _: lambda page, edit, policy: iter(()), 1),
 }  # fmt: skip
 
 
