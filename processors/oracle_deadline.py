@@ -104,7 +104,7 @@ def _reviewed(review: str, heard: Iterable[Signal], due_ms: int, limit_ms: int, 
 
 def in_gap(gaps: Iterable[Gap], start_ms: int, fire_ms: int) -> Signal | None:
     """The first span that nobody heard while the edit waited."""
-    for gap in gaps:
+    for gap in sorted(gaps, key=lambda gap: (gap.from_ms, gap.to_ms)):
         if gap.from_ms < fire_ms and gap.to_ms > start_ms:
             name = f"gap-{gap.from_ms}-{gap.to_ms}"
             return Signal(kind=SignalKind.COVERAGE_GAP, event_id=name, at_ms=gap.from_ms)
