@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from hypothesis.internal.conjecture import providers
 from xdist.scheduler import LoadScopeScheduling
 
 from streams import cluster
@@ -27,6 +28,10 @@ from streams.topics import Topics, limits
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts what runs in the background so; what tests start, and interrupt, would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hypothesis also draws constants from whatever modules are imported by then, so that the same random state would give
+# other histories in each process.
+providers._get_local_constants = providers.Constants
 
 MakeSettings = Callable[..., Awaitable[Settings]]
 
@@ -113,6 +118,19 @@ async def all_readable(settings: Settings, seconds: float = 30) -> None:
     finally:
         await close_consumer(written)
         await close_consumer(committed)
+
+
+def sent_once(records: Iterable[Any]) -> bool:
+    """Whether nothing was sent twice under one key, but where a tombstone took back what was there before."""
+    out: set[bytes] = set()
+    for record in records:
+        if record.value is None:
+            out.discard(record.key)
+        elif record.key in out:
+            return False
+        else:
+            out.add(record.key)
+    return True
 
 
 async def produce(settings: Settings, outs: Iterable[Out]) -> None:

@@ -12,6 +12,7 @@ import line
 import pytest
 import recording
 import test_source_faults
+from conftest import sent_once
 from line import HOLDS, Outcome
 from test_recording_line import ran as undisturbed  # noqa: F401 - a fixture
 
@@ -140,8 +141,7 @@ def test_the_statistics_are_what_the_decisions_say_after_every_kill(killed):
 
 def test_partners_get_no_record_twice(killed):
     for policy in HOLDS:
-        sent = [record.key for record in killed.all(killed.topics.edits(policy)) if record.value is not None]
-        assert len(sent) == len(set(sent))
+        assert sent_once(killed.all(killed.topics.edits(policy)))
 
 
 def test_nothing_was_set_aside_on_the_way(killed):
