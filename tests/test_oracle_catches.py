@@ -459,7 +459,7 @@ def judged_logs(number: int) -> list[tuple[list[histories.Entry], list[Fate]]]:
             found.append(log)
 
     chosen = settings(
-        max_examples=60, stateful_step_count=20, phases=[Phase.generate], deadline=None, derandomize=True,
+        max_examples=100, stateful_step_count=30, phases=[Phase.generate], deadline=None, derandomize=True,
         database=None, suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     run_state_machine_as_test(Kept, settings=chosen)
