@@ -28,7 +28,7 @@ run: install ## The whole line against the live Wikimedia stream, with its own K
 	@$(BIN)/sluice run
 
 test: install ## Test every promise on a real Kafka (under 10 minutes)
-	$(BIN)/python -m pytest -m "not soak" --numprocesses 2 --dist loadscope
+	$(BIN)/python -m pytest -m "not soak" --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 lint: install ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

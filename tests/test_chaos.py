@@ -150,7 +150,7 @@ async def output(settings: Settings, count: int, workers: Workers) -> None:
 FAULTS = ["kill", "kill", "kill", "freeze", "freeze", "term", "broker term", "broker kill"]
 
 
-@pytest.mark.parametrize("assign", ["group", "all"])
+@pytest.mark.parametrize("assign", ["group", pytest.param("all", marks=pytest.mark.soak)])
 async def test_no_number_is_lost_or_doubled_whatever_happens_to_workers_and_broker(tmp_path, assign):
     await storm(tmp_path, assign, 1, list(FAULTS))
 
