@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import MessageSizeTooLargeError
 from conftest import MakeSettings, produce, read_all
 from sse_server import Fault, SseServer, canaries, page_change, recent_change
 from tcp_proxy import TcpProxy
@@ -38,7 +39,7 @@ from streams import cluster, gate, metrics, sse
 from streams.broker import Broker
 from streams.clock import now_ms
 from streams.endpoints import Choice
-from streams.kafka import Out, header, read_partition
+from streams.kafka import Out, header, producer, read_partition
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics
 
@@ -178,7 +179,7 @@ async def test_memory_is_flat_whatever_network_and_broker_do(tmp_path: Path, ser
         # None on partition 0: there the ticks alone are read.
         pages = [page for page in range(100) if page_partition("enwiki", page, 3) != 0]
         junk = "x" * 800_000
-        docs = [page_change(n, AT_MS + n, page=chooser.choice(pages)) | {"junk": junk} for n in range(320)]
+        docs = [page_change(n, AT_MS + n, page=chooser.choice(pages)) | {"junk": junk} for n in range(500)]
         hows = ("torn", "torn-rst", "eof", "rst", "error", "html")
         running_step = process(settings)
         try:
@@ -193,7 +194,7 @@ async def test_memory_is_flat_whatever_network_and_broker_do(tmp_path: Path, ser
             await server.add(*docs[80:])
             await server.until_stuck()
             os.kill(broker.pid, signal.SIGCONT)
-            await reaches(settings, 320)
+            await reaches(settings, len(docs))
             grown = peak_mb(running_step.pid) - before
         finally:
             running_step.terminate()
@@ -202,8 +203,9 @@ async def test_memory_is_flat_whatever_network_and_broker_do(tmp_path: Path, ser
     finally:
         await asyncio.to_thread(broker.stop)
     assert Counter(log.ids) == Counter(map(id_of, docs))
-    # 240 MB came in the meantime, 192 of them while the broker stood still; 32 may wait, and 32 be on their way.
-    assert grown < 140
+    # 336 MB were there to come while the broker stood still. 32 may wait and 32 be on their way, here and in the
+    # client's batches; and what the allocator leaves between them differs from machine to machine.
+    assert grown < 250
 
 
 async def reaches(settings: Settings, offset: int) -> None:
@@ -231,7 +233,7 @@ async def test_a_storm_of_redeployments_costs_nothing_but_requests(at: Settings,
     assert not server.faults
 
 
-async def happens(count: Any, at_least: float, seconds: float = 30) -> None:
+async def happens(count: Any, at_least: float, seconds: float = 60) -> None:
     async with asyncio.timeout(seconds):
         while count() < at_least:  # noqa: ASYNC110 - a counter tells nobody
             await asyncio.sleep(0.02)
@@ -326,6 +328,26 @@ async def bound_records(settings: Settings, max_bytes: int | None) -> None:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topics.source, configs=config)])
     finally:
         await admin.close()
+    # The broker has said yes before it does so.
+    async with asyncio.timeout(60):
+        while await _takes(settings, topics.source, 100_000) != (max_bytes is None):  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.05)
+
+
+async def _takes(settings: Settings, topic: str, size: int) -> bool:
+    """Whether the broker takes a record of so many bytes now; no reader of committed records sees it."""
+    sender = producer(settings, transactional_id=f"{topic}.takes", compression_type=None)
+    await sender.start()
+    try:
+        await sender.begin_transaction()
+        await sender.send_and_wait(topic, b"x" * size, key=b"takes", partition=0)
+    except MessageSizeTooLargeError:
+        return False
+    else:
+        return True
+    finally:
+        await sender.abort_transaction()
+        await sender.stop()
 
 
 async def test_a_datacentre_switch_while_we_are_away_loses_nothing_and_doubles_nothing(
