@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from schemas.policy_file import InvalidPolicy
-from streams import commands_line, commands_log, commands_look, logs, look, metrics, run
+from streams import commands_line, commands_log, commands_look, logs, metrics, run
 from streams.capture import InvalidCapture
 from streams.cluster import ClusterRefused
 from streams.histories import InvalidHistory
@@ -23,7 +23,6 @@ REFUSED = (
     BrokerError,
     ClusterRefused,
     InvalidCapture,
-    look.UnreadableFile,
     OSError,
 )
 

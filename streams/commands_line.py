@@ -1,4 +1,7 @@
-"""The commands that run the line, or parts of it: demo, world, run, the five steps, broker, topics, score, settings."""
+"""The commands that run the line, or parts of it: demo, world, run, the five steps, broker, topics, score, settings.
+
+What takes long to load is loaded by the command that needs it, since every step starts by way of this module.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,10 @@ from pathlib import Path
 
 from aiokafka.errors import KafkaError
 
-from processors.oracle_ledger import InvalidLedger
 from schemas.reasons import Step
 from streams import cluster, run
 from streams.broker import Broker, run_foreground
 from streams.commands import Commands, add_command
-from streams.score import run_score
 from streams.settings import InvalidSetting, Settings, cache_folder, state_folder
 from streams.topics import Topics
 
@@ -170,6 +171,9 @@ def _topics(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _score(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from processors.oracle_ledger import InvalidLedger
+    from streams.score import run_score
+
     scoring = run_score(Settings.from_env(env), arguments.ledger, wait_seconds=arguments.wait, as_json=arguments.json)
     try:
         code, text = asyncio.run(scoring)

@@ -1,4 +1,7 @@
-"""The commands about the source and its log: streams, endpoint, reconcile, siteinfo, capture, replay."""
+"""The commands about the source and its log: streams, endpoint, reconcile, siteinfo, capture, replay.
+
+Every step starts by way of this module too, so what takes long to load is loaded by the command that needs it.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,12 @@ from aiokafka.errors import KafkaError
 from schemas.control import encode_endpoint
 from schemas.decision import encode_decision
 from schemas.event import rfc3339
-from streams import run, siteinfo_fetch
+from streams import run
 from streams.capture import capture, manifest_path, read_capture, replay
 from streams.clock import now_ms
 from streams.commands import Commands, add_command
-from streams.content_api import Trouble
-from streams.content_source import UnknownSite
 from streams.endpoints import Choice
 from streams.kafka import Out, send_all
-from streams.offered import offered_streams
-from streams.reconcile import reconcile
 from streams.settings import InvalidSetting, Settings, since_ms
 from streams.topics import Topics
 
@@ -55,6 +54,8 @@ def add(commands: Commands) -> None:
 
 
 def _streams(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from streams.offered import offered_streams
+
     settings = Settings.from_env(env)
     offered = asyncio.run(offered_streams(settings))
     for stream in sorted({*offered, *settings.followed}):
@@ -74,6 +75,10 @@ def _endpoint(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _reconcile(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from streams.content_api import Trouble
+    from streams.content_source import UnknownSite
+    from streams.reconcile import reconcile
+
     settings = Settings.from_env(env)
     begin_ms = since_ms(settings.with_(since=arguments.since), now_ms())
     wikis = _with_domains(arguments.wikis)
@@ -90,6 +95,8 @@ def _reconcile(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _siteinfo(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from streams import siteinfo_fetch
+
     settings, wikis = Settings.from_env(env), _with_domains(arguments.wikis)
 
     async def fetched() -> int:

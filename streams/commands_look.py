@@ -1,4 +1,7 @@
-"""The commands that look at decisions and pages: curve, learn, why, what-if, quality, policy, parse, delta."""
+"""The commands that look at decisions and pages: curve, learn, why, what-if, quality, policy, parse, delta.
+
+Every step starts by way of this module too, so what takes long to load is loaded by the command that needs it.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from pathlib import Path
 
 from aiokafka.errors import KafkaError
 
-from processors import quality, whatif
+from processors import quality
 from schemas.event import milliseconds
 from schemas.learned import HIGHEST_TARGET
 from schemas.log import InvalidRecord
-from streams import look, policy_command, run, what_if, why
+from streams import policy_command, run, why
 from streams.commands import Commands, add_command
 from streams.histories import run_curve, run_learn
 from streams.learning import load_seed
@@ -118,6 +121,9 @@ def _why(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _what_if(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from processors import whatif
+    from streams import what_if
+
     settings = Settings.from_env(dict(env) | {"SLUICE_POLICIES": ",".join(arguments.policies)})
     records: Iterable[whatif.Record]
     records = what_if.from_capture(arguments.on) if arguments.on else asyncio.run(what_if.from_topic(settings))
@@ -169,6 +175,8 @@ def _policy(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _parse(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from streams import look
+
     if arguments.html:
         _print_bytes(look.parse_html_file(arguments.file, wiki=arguments.wiki, title=arguments.title))
         return run.OK
@@ -178,6 +186,8 @@ def _parse(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 
 
 def _delta(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
+    from streams import look
+
     words, wiki, title = words_of(Settings.from_env(env).siteinfo)(arguments.wiki), arguments.wiki, arguments.title
     _print_bytes(look.delta_files(arguments.old, arguments.new, wiki=wiki, title=title, namespaces=words))
     return run.OK

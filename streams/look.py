@@ -16,14 +16,14 @@ from processors.scan import scan
 from schemas.enriched import encode_shown
 
 
-class UnreadableFile(ValueError):
+class UnreadableFile(OSError):
     """A file that is no text."""
 
 
 def parse_file(file: Path, *, wiki: str, title: str | None, namespaces: Namespaces) -> bytes:
     """The `content` of a record (or its `data`, by the model of the title) as JSON.
 
-    file: wikitext in UTF-8. Raises `OSError` and `UnreadableFile`.
+    file: wikitext in UTF-8. Raises `OSError`, of which `UnreadableFile` is one.
     """
     text, model = read_text(file), _model(wiki, title, namespaces)
     shown: dict[str, Any] = {"model": model, "title": title, "wiki": wiki, "content": None, "data": None}
@@ -37,13 +37,13 @@ def parse_file(file: Path, *, wiki: str, title: str | None, namespaces: Namespac
 def parse_html_file(file: Path, *, wiki: str, title: str | None) -> bytes:
     """The `rendered` of a record as JSON.
 
-    file: a page as `rest.php/v1/revision/{id}/html` gives it, in UTF-8. Raises `OSError` and `UnreadableFile`.
+    file: a page as `rest.php/v1/revision/{id}/html` gives it, in UTF-8. Raises `OSError`, as above.
     """
     return _json({"title": title, "wiki": wiki, "rendered": read_html(read_text(file))})
 
 
 def delta_files(old: Path, new: Path, *, wiki: str, title: str | None, namespaces: Namespaces) -> bytes:
-    """The `delta` of a record (or its `data_delta`) as JSON. Raises `OSError` and `UnreadableFile`."""
+    """The `delta` of a record (or its `data_delta`) as JSON. Raises `OSError`, as above."""
     before, after, model = read_text(old), read_text(new), _model(wiki, title, namespaces)
     shown: dict[str, Any] = {"model": model, "title": title, "wiki": wiki, "delta": None, "data_delta": None}
     if model == "wikitext":

@@ -49,6 +49,7 @@ from streams import erase, learning, metrics
 from streams.clock import Steps, now_ms
 from streams.endpoints import Choice, Endpoints
 from streams.erase import Eraser, Erasure
+from streams.exactly_once import OwnershipLost
 from streams.failpoints import failpoint
 from streams.inbox import Closed, Inbox, Item, Message, Named, Opened
 from streams.kafka import Out, letter_out, quiet_client_logs
@@ -70,7 +71,7 @@ FINISH_SECONDS = 3.0
 log = logging.getLogger("sluice.source")
 
 
-class Fenced(RuntimeError):
+class Fenced(OwnershipLost):
     """Another instance writes the log, and is the newer one. A process exits with code 3."""
 
 

@@ -211,3 +211,10 @@ def test_an_endpoint_that_is_not_configured_cannot_be_told():
     done = sluice("endpoint", "fallback")
     assert done.returncode == 2
     assert "SLUICE_SOURCE_FALLBACK" in done.stderr
+
+
+def test_the_command_loads_nothing_that_only_some_commands_need() -> None:
+    heavy = "{'faust', 'turbohtml', 'aiohttp', 'matplotlib', 'rich', 'streams.gate', 'streams.source'}"
+    code = f"import sys, streams.cli; streams.cli._parser(); print(sorted({heavy} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
