@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 
 from processors.fire import outcome
-from processors.plans import Rules
-from schemas.page import PENDING, RETRACTED, WITHHELD, Due, Edit, Page
+from processors.plans import Plan, Rules
+from schemas.page import BLOCKED, HELD, PENDING, RETRACTED, WITHHELD, Due, Edit, Page
 
 # Signals often come before the page_change of their revision.
 WAIT_MS = 600_000
+_KEPT_BACK = bytes((WITHHELD, HELD, BLOCKED, RETRACTED))
 
 
 def attach(wiki: str, edit: Edit, rules: Rules) -> None:
@@ -26,7 +27,7 @@ def attach(wiki: str, edit: Edit, rules: Rules) -> None:
 def line_up(page: Page, rules: Rules) -> None:
     """After plans have changed: see anew in which way the edits of a page wait, and for what."""
     page.tricky = any(edit.plan.special or edit.floor_ms or edit.start_ms < rules.gap_end_ms for edit in page.open) or (
-        rules.blocks and any(WITHHELD in edit.states or RETRACTED in edit.states for edit in page.edits)
+        rules.blocks and any(digit in edit.states for edit in page.edits for digit in _KEPT_BACK)
     )
     queue_up(page)
 
@@ -72,8 +73,8 @@ def _ask(page: Page, edit: Edit, heard_ms: Sequence[int], rules: Rules, found: l
 
 def soonest(edit: Edit, lane: int, rules: Rules) -> int:
     """Everything that an edit may have to wait for comes on top of its hold."""
-    hold_ms: int = edit.plan.holds_ms[lane]
-    return edit.start_ms + hold_ms + rules.grace_ms
+    plan: Plan = edit.plan
+    return edit.start_ms if lane in plan.instant else edit.start_ms + plan.holds_ms[lane] + rules.grace_ms
 
 
 def next_due(page: Page, rules: Rules, heard_ms: int = -1) -> int | None:

@@ -16,7 +16,7 @@ EditKey = tuple[str, str, int, int, int]  # policy, wiki, page id, revision, epo
 # The fields of a decision that follow from the ledger.
 JUDGED = (
     "state", "reason", "decided_for_ms", "fire_ms", "superseded_by", "signals", "event_id", "start_ms", "hold_ms",
-    "rule", "partial",
+    "rule", "partial", "protect",
 )  # fmt: skip
 # Under a full rule, of a retraction: what was waited for before the release is told by the release.
 TOLD_BEFORE = frozenset({"fire_ms", "hold_ms", "rule"})

@@ -1,6 +1,7 @@
 """What every edit must have been decided to be under every policy, read off its page's whole history at once.
 
-fire time f = start + hold + grace; hold 0: f = start, and it fires where it is read
+fire time f = start + hold + grace; hold 0: f = start, and it fires where it is read, or, where it comes into force
+later, at the first tick that has heard f, unless a bar was read before
 a bar read before the tick that fires, of a time < f: withheld, or superseded if its own editor did it
 a bar of a time ≥ f: released first, then retracted; a bar read after the tick: retracted
 a newer revision of the page released before: superseded by it
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from processors.oracle_deadline import in_gap
 from processors.oracle_full import Moment, Stand, Walk
 from processors.oracle_history import BARS, Edit, Page, Said
+from processors.oracle_rules import NEEDED
 from schemas.decision import Decision, Signal
 from schemas.log import Policies, Policy
 from schemas.reasons import BASE_SIGNALS, Bar, State
@@ -91,7 +93,7 @@ def _fate(page: Page, edit: Edit, name: str) -> Fate:
     # Other policies may have put the fire time off behind a bar that was too late for the one before.
     rules, policy = _rules(page, name, edit.place if at is None else at)
     for said in after:
-        if at is not None and policy.hold_ms and said.place < at and said.signal.at_ms < fire:
+        if at is not None and said.place < at and (not policy.hold_ms or said.signal.at_ms < fire):
             state = State.SUPERSEDED if said.signal.by_self else State.WITHHELD
             moment = (at, 1, fire, edit.event.rev_id, edit.epoch)
             fate.steps.append(Step(moment, _barred(fate, policy, rules, state, said.signal, at)))
@@ -106,7 +108,7 @@ def _fate(page: Page, edit: Edit, name: str) -> Fate:
 
 def _release(fate: Fate, rules: Policies, policy: Policy, at: int) -> Step:
     fire, event = fire_ms(fate.edit, policy, rules), fate.edit.event
-    moment = (at, int(policy.hold_ms > 0), fire, event.rev_id, fate.edit.epoch)
+    moment = (at, int(at != fate.edit.place), fire, event.rev_id, fate.edit.epoch)
     return Step(moment, _decided(fate, policy, rules, State.RELEASED, fire, None))
 
 
@@ -119,7 +121,7 @@ def _unheard(fate: Fate, place: int) -> tuple[Signal, ...]:
     """What may have been said in a span that nobody heard cannot be known."""
     rules, policy = _rules(fate.page, fate.policy, place)
     gaps = [gap for at, gap in fate.page.partition.gaps if at <= place]
-    gap = in_gap(gaps, fate.edit.start_ms, fire_ms(fate.edit, policy, rules)) if policy.hold_ms else None
+    gap = in_gap(gaps, NEEDED, fate.edit.start_ms, fire_ms(fate.edit, policy, rules)) if policy.hold_ms else None
     return () if gap is None else (gap,)
 
 

@@ -8,16 +8,19 @@ from processors.fire import Verdict, fire_time
 from processors.lineage import REASONS, newer_out
 from processors.plans import Plan, Rules
 from schemas.decision import Decision, Signal
-from schemas.page import PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Page
+from schemas.page import BLOCKED, HELD, PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Page
 from schemas.reasons import Bar, SignalKind, State
 
 _STATES = {
     PENDING: State.PENDING,
     RELEASED: State.RELEASED,
     WITHHELD: State.WITHHELD,
+    HELD: State.WITHHELD,
+    BLOCKED: State.WITHHELD,
     SUPERSEDED: State.SUPERSEDED,
     RETRACTED: State.RETRACTED,
 }
+_OF_THE_EDIT_ITSELF = frozenset({Bar.RISK, Bar.UNREVIEWED, Bar.EDIT_WAR})
 
 
 def settle(page: Page, edit: Edit, lane: int, verdict: Verdict, rules: Rules, decisions: list[Decision]) -> None:
@@ -26,7 +29,7 @@ def settle(page: Page, edit: Edit, lane: int, verdict: Verdict, rules: Rules, de
         release(page, edit, lane, verdict.fire_ms, rules, decisions, extra=verdict.signals)
         return
     page.dirty = True
-    turn(edit, lane, WITHHELD)
+    turn(edit, lane, HELD if verdict.reason in _OF_THE_EDIT_ITSELF else WITHHELD)
     page.tricky = True
     decide(
         page, edit, lane, rules, decisions, fire_ms=verdict.fire_ms, decided_for_ms=verdict.fire_ms,

@@ -13,7 +13,7 @@ from processors.release import decide, note, release, take_back, turn
 from processors.ring import merged
 from processors.strata import chosen
 from schemas.decision import Decision, Signal
-from schemas.page import PENDING, RELEASED, SUPERSEDED, WITHHELD, Edit, Page, Waiting
+from schemas.page import BLOCKED, PENDING, RELEASED, SUPERSEDED, WITHHELD, Edit, Page, Waiting
 from schemas.policy import Rule
 from schemas.reasons import SignalKind
 
@@ -155,7 +155,8 @@ def _bar(page: Page, edit: Edit, signal: Signal, lane: int, rules: Rules, decisi
     if state == PENDING:
         verdict = outcome(page, edit, lane, rules)
         if signal.at_ms < verdict.fire_ms or lane in edit.plan.instant:
-            turn(edit, lane, SUPERSEDED if signal.by_self else WITHHELD)
+            barred = BLOCKED if signal.kind is SignalKind.BLOCK else WITHHELD
+            turn(edit, lane, SUPERSEDED if signal.by_self else barred)
             note(edit, signal)
             decide(
                 page, edit, lane, rules, decisions, fire_ms=verdict.fire_ms, decided_for_ms=signal.at_ms,

@@ -17,14 +17,17 @@ from schemas.decision import Signal, decode_signal, encode_signal
 from schemas.learned import Protect, Stratum
 from schemas.log import InvalidRecord
 
-VERSION = 2
+VERSION = 3
+# Version 2 had no digits of their own for what was held and what was blocked.
+_READABLE = (2, VERSION)
 POLICIES_KEY = b"~policies"
 # The table of learned holds in force, the one that was when the policies came, and since when the log is heard.
 LEARNED_KEY, BEFORE_KEY, BEGAN_KEY = b"~learned", b"~learned-before", b"~began"
 FACTS_KEY = b"~facts"
 
-# How an edit stands under one policy: one ASCII digit each, in the order of the policies.
-PENDING, RELEASED, WITHHELD, SUPERSEDED, RETRACTED, NONE = b"012345"
+# How an edit stands under one policy: one ASCII digit each, in the order of the policies. For those above it, what is
+# withheld is HELD for what it is itself (its risk, no review, a war), or BLOCKED with its editor, or else WITHHELD.
+PENDING, RELEASED, WITHHELD, SUPERSEDED, RETRACTED, NONE, HELD, BLOCKED = b"01234567"
 
 # (namespace, kinds, editor class, page flags, topics): what a rule can match, beside the wiki.
 Context = tuple[int, tuple[str, ...], str, tuple[str, ...], tuple[str, ...]]
@@ -181,7 +184,7 @@ def decode_page(payload: bytes) -> Page:
     """Raises `InvalidRecord`, also for a record of a newer version: to pass it over would lose what it knows."""
     try:
         doc = orjson.loads(payload)
-        if not isinstance(doc, list) or doc[0] != VERSION:
+        if not isinstance(doc, list) or doc[0] not in _READABLE:
             found = doc[0] if isinstance(doc, list) and doc else "1"
             raise InvalidRecord(f"page state of version {found}; we read version {VERSION}")
         _, wiki, page_id, title, names, ring, edits, waiting, topics, reverts, protected_ms = doc

@@ -17,7 +17,7 @@ from random import Random
 import orjson
 import pytest
 from conftest import shared_data
-from histories import EDITORS, SETS, SHORT, Entry, History, Writer, by_page, objections, run, shard_of
+from histories import EDITORS, SETS, SHORT, Changing, Entry, History, Writer, by_page, objections, run, shard_of
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, run_state_machine_as_test
@@ -56,18 +56,8 @@ def hold(judge: type[History], *, histories: int = SMALL) -> None:
 # lets nothing go out while its line has an unresolved bar, neither has the gate.
 
 
-def apart(log: list[Entry], rules: Policies) -> list[Entry]:
-    """Without blocks where two policies have full rules.
-
-    A block that an edit hears while it waits under one counts in the line of those above it under the other, too.
-    """
-    alone = sum(bool(each.rules) for each in rules.policies) < 2
-    return [entry for entry in log if alone or b'"log_type":"block"' not in entry.value]
-
-
-class AsTheOracleSays(History):
+class AsTheOracleSays(Changing):
     def judge(self, log: list[Entry]) -> None:
-        log = apart(log, self.rules)
         decisions = run(shard_of(self.rules), log)
         assert objections(log, self.rules, decisions) == []
 
@@ -80,7 +70,6 @@ class ProvenByItself(History):
 
 class AloneAsBesideOthers(History):
     def judge(self, log: list[Entry]) -> None:
-        log = apart(log, self.rules)
         together = run(shard_of(self.rules), log)
         for each in self.rules.policies:
             alone = Policies(policies=(each,), grace_seconds=self.rules.grace_seconds)
@@ -88,7 +77,7 @@ class AloneAsBesideOthers(History):
             assert by_page(run(shard_of(alone), log)) == mine
 
 
-class Replayed(History):
+class Replayed(Changing):
     """The same log with pages in other places between two ticks, repeats, restarts and several workers."""
 
     chooser = Random(0)

@@ -410,6 +410,14 @@ def test_a_rule_that_needs_patrols_waits_until_they_are_heard():
     assert line.heard(500) == [(1, "released")]
 
 
+def test_a_rule_that_holds_nothing_lets_out_at_the_next_tick_what_waited_under_the_rule_before():
+    line = Ruled('hold = 100\nclock = "quiet"')
+    line.edit(1, at=0)
+    line.rules('hold = 0\nclock = "quiet"')
+    assert line.heard(-1) == []
+    assert line.heard(0, risk=-1, recent=-1) == [(1, "released")]
+
+
 def test_a_change_of_policy_applies_to_what_waits_from_its_own_start():
     line = Ruled("hold = 500")
     line.edit(1, at=0)
