@@ -34,6 +34,12 @@ class Verdict(NamedTuple):
     nominal_ms: int = 0
 
 
+def usual_fire_ms(edit: Edit, policy: int, rules: Rules) -> int:
+    """When an edit fires if nothing puts it off; only a text that is out already goes sooner."""
+    plan: Plan = edit.plan
+    return edit.start_ms if policy in plan.instant else edit.start_ms + plan.holds_ms[policy] + rules.grace_ms
+
+
 def fire_time(page: Page, edit: Edit, policy: int, rules: Rules) -> int:
     """When an edit fires by itself, whatever it stands on."""
     plan: Plan = edit.plan

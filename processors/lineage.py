@@ -29,6 +29,7 @@ REASONS = {
     SignalKind.BLOCK: Bar.EDITOR_BLOCKED,
 }
 
+_TEXT_BARS_BUT_BLOCKS = TEXT_BARS - {SignalKind.BLOCK}
 _TAKE_BACK = frozenset(REASONS) - {SignalKind.BLOCK}
 _KEPT_BACK = frozenset((WITHHELD, HELD, BLOCKED, RETRACTED))
 
@@ -46,17 +47,21 @@ def root(page: Page, edit: Edit, policy: int, fire_ms: int, held: Held) -> Edit 
         state = node.states[policy]
         if state == RELEASED or (state == RETRACTED and not _barred(node, fire_ms)):
             return None
-        # A block is one only where it found the edit waiting.
-        bars = [s for s in node.signals if s.kind in TEXT_BARS and not s.by_self]
-        if state != BLOCKED:
-            bars = [s for s in bars if s.kind is not SignalKind.BLOCK]
-        known = [s for s in bars if s.at_ms < fire_ms] if state in _KEPT_BACK else []
-        itself = state == HELD or (state == PENDING and held(node, policy))
-        barred = itself or any(not _lifted(page, node, s) for s in known)
-        if barred and not any(_removed(node, s, path) for s in bars):
+        if _is_root(page, node, policy, fire_ms, held, path):
             return node
         path.append(node)
     return None
+
+
+def _is_root(page: Page, node: Edit, policy: int, fire_ms: int, held: Held, path: list[Edit]) -> bool:
+    """Whether it is barred, with something left that is not lifted, and nothing on the way undid it."""
+    state = node.states[policy]
+    # A block bars only where it found the edit waiting.
+    kinds = TEXT_BARS if state == BLOCKED else _TEXT_BARS_BUT_BLOCKS
+    bars = [s for s in node.signals if s.kind in kinds and not s.by_self]
+    barred = state in _KEPT_BACK and any(s.at_ms < fire_ms and not _lifted(page, node, s) for s in bars)
+    itself = state == HELD or (state == PENDING and held(node, policy))
+    return (barred or itself) and not any(_removed(node, s, path) for s in bars)
 
 
 def reviewed_head(page: Page, policy: int, edit: Edit) -> Edit | None:

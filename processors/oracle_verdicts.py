@@ -46,6 +46,12 @@ class Fate:
     full: bool = False
 
     @property
+    def changed(self) -> bool:
+        """Whether other policies came into force between its first transition and its last."""
+        first, last = self.steps[0].moment[0], self.steps[-1].moment[0]
+        return any(first < place <= last for place, _ in self.page.partition.rules)
+
+    @property
     def released(self) -> Step | None:
         return next((step for step in self.steps if step.decision.state is State.RELEASED), None)
 
@@ -163,7 +169,10 @@ def _overtaken(fate: Fate, newer: list[Fate]) -> None:
         moment, other = min(earlier, key=lambda each: each[0])
         rules, policy = _rules(fate.page, fate.policy, moment[0])
         decision = _decided(fate, policy, rules, State.SUPERSEDED, other.fire_ms, None, other.edit.event.rev_id)
-        fate.steps = [Step(moment, decision)]
+        # What came too late for a fire time that other policies then put behind it.
+        late = [s.signal for s in fate.edit.said if s.place < moment[0] and s.signal.kind in BASE_SIGNALS]
+        late = [signal for signal in late if signal.at_ms < decision.decided_for_ms]
+        fate.steps = [Step(moment, decision._replace(signals=tuple(late)))]
     elif fate.released is not None and (out := [other for other in newer if _is_out(other, fate.edit, own)]):
         by = max(out, key=lambda other: other.edit.place)
         rules, policy = _rules(fate.page, fate.policy, own[0])

@@ -343,9 +343,10 @@ class History(RuleBasedStateMachine):
 
     @rule(page=PAGES, living=st.booleans())
     def topics(self, page: int, living: bool) -> None:
-        if self.writer.revs[page]:
-            shares = {"Culture.Biography.Women": 0.9 if living else 0.1, "STEM": 0.6}
-            self.writer.says(TOPIC_PREDICTION, page, self._rev(page, 0), 0, "outlink", shares)
+        """Also before anything else of the page."""
+        rev = self._rev(page, 0) if self.writer.revs[page] else self.writer.serial + 2
+        shares = {"Culture.Biography.Women": 0.9 if living else 0.1, "STEM": 0.6}
+        self.writer.says(TOPIC_PREDICTION, page, rev, 0, "outlink", shares)
 
     @rule(page=st.sampled_from([1, 2]), back=BACK, action=st.sampled_from(["yes", "yes", "no"]), ago=AGO)
     def look(self, page: int, back: int, action: str, ago: int) -> None:
@@ -380,12 +381,12 @@ class History(RuleBasedStateMachine):
         from_ms = EPOCH + (self.writer.at - back) * 1000
         self.writer.control(encode_gap(Gap(from_ms=from_ms, to_ms=from_ms + length * 1000, stream=stream)))
 
-    @rule(after=st.sampled_from([5, 200]))
-    def score_and_look(self, after: int) -> None:
-        """A model is against an edit, and a patroller for it."""
+    @rule(after=st.sampled_from([5, 200]), score=st.sampled_from([0.9, 0.1]))
+    def score_and_look(self, after: int, score: float) -> None:
+        """A model is against an edit, or for it, and a patroller is for it."""
         self._edit("edit", 1, f"risky{self.writer.serial}", "u0")
         rev = self.writer.revs[1][-1]
-        self.writer.says(RISK_STREAMS[0], 1, rev, 0, RISK, {"true": 0.9, "false": 0.1})
+        self.writer.says(RISK_STREAMS[0], 1, rev, 0, RISK, {"true": score, "false": 1 - score})
         self.writer.wait(after)
         self.writer.action(1, "patrol", "patrol", 0, params={"curid": str(rev)})
 
