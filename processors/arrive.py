@@ -42,6 +42,7 @@ def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -
     edit.partial = partial
     page.edits.append(edit)
     page.open.append(edit)
+    page.mixed = page.mixed or page.edits[max(0, len(page.edits) - 2)].rev_id > edit.rev_id
     if event.rev_id not in page.ring:
         remember(page.ring, event.rev_id, event.sha1)
     if edit.plan.special or edit.start_ms < rules.gap_end_ms:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
+from itertools import pairwise
 
-from processors.fire import outcome
+from processors.fire import outcome, usual_fire_ms
 from processors.plans import Rules
-from schemas.page import PENDING, RETRACTED, WITHHELD, Due, Edit, Page
+from schemas.page import BLOCKED, HELD, PENDING, RETRACTED, WITHHELD, Due, Edit, Page
 
 # Signals often come before the page_change of their revision.
 WAIT_MS = 600_000
+_KEPT_BACK = bytes((WITHHELD, HELD, BLOCKED, RETRACTED))
 
 
 def attach(wiki: str, edit: Edit, rules: Rules) -> None:
@@ -26,8 +28,9 @@ def attach(wiki: str, edit: Edit, rules: Rules) -> None:
 def line_up(page: Page, rules: Rules) -> None:
     """After plans have changed: see anew in which way the edits of a page wait, and for what."""
     page.tricky = any(edit.plan.special or edit.floor_ms or edit.start_ms < rules.gap_end_ms for edit in page.open) or (
-        rules.blocks and any(WITHHELD in edit.states or RETRACTED in edit.states for edit in page.edits)
+        rules.blocks and any(digit in edit.states for edit in page.edits for digit in _KEPT_BACK)
     )
+    page.mixed = any(newer.rev_id < older.rev_id for older, newer in pairwise(page.open))
     queue_up(page)
 
 
@@ -64,16 +67,10 @@ def _ask(page: Page, edit: Edit, heard_ms: Sequence[int], rules: Rules, found: l
     watermarks = edit.plan.watermarks
     for lane in range(rules.count):
         until_ms = heard_ms[watermarks[lane]]
-        if edit.states[lane] == PENDING and soonest(edit, lane, rules) <= until_ms:
+        if edit.states[lane] == PENDING and usual_fire_ms(edit, lane, rules) <= until_ms:
             fire_ms = outcome(page, edit, lane, rules, until_ms).fire_ms
             if fire_ms <= until_ms:
                 found.append((fire_ms, edit.rev_id, edit.epoch, (lane,), edit))
-
-
-def soonest(edit: Edit, lane: int, rules: Rules) -> int:
-    """Everything that an edit may have to wait for comes on top of its hold."""
-    hold_ms: int = edit.plan.holds_ms[lane]
-    return edit.start_ms + hold_ms + rules.grace_ms
 
 
 def next_due(page: Page, rules: Rules, heard_ms: int = -1) -> int | None:
@@ -108,7 +105,7 @@ def edit_due(page: Page, edit: Edit, rules: Rules, heard_ms: int = -1) -> int | 
     found: int | None = None
     for lane in range(rules.count):
         if edit.states[lane] == PENDING:
-            at_ms = soonest(edit, lane, rules)
+            at_ms = usual_fire_ms(edit, lane, rules)
             if at_ms <= heard_ms:
                 at_ms = outcome(page, edit, lane, rules, heard_ms).fire_ms
             if found is None or at_ms < found:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from processors.lineage import REASONS, root
+from processors.lineage import root
 from processors.plans import UNSCORED, Plan, Rules
 from processors.wikis import risk_limit
 from schemas.decision import Signal
-from schemas.page import PENDING, Edit, Page
+from schemas.page import Edit, Page
 from schemas.policy import Risk
 from schemas.reasons import Bar, SignalKind
 
@@ -24,14 +24,20 @@ LOOKED_AT = frozenset({SignalKind.PATROL, SignalKind.APPROVE})
 class Verdict(NamedTuple):
     """fire_ms: as in `processors.gate`. reason: None = it will be released. signals: what led to this, beside its own.
 
-    root: the barred revision it stands on, or None. nominal_ms: when it would fire if it stood on none.
+    root: the barred edit it stands on, or None. nominal_ms: when it would fire if it stood on none.
     """
 
     fire_ms: int
     reason: Bar | None = None
     signals: tuple[Signal, ...] = ()
-    root: int | None = None
+    root: Edit | None = None
     nominal_ms: int = 0
+
+
+def usual_fire_ms(edit: Edit, policy: int, rules: Rules) -> int:
+    """When an edit fires if nothing puts it off; only a text that is out already goes sooner."""
+    plan: Plan = edit.plan
+    return edit.start_ms if policy in plan.instant else edit.start_ms + plan.holds_ms[policy] + rules.grace_ms
 
 
 def fire_time(page: Page, edit: Edit, policy: int, rules: Rules) -> int:
@@ -61,19 +67,12 @@ def outcome(page: Page, edit: Edit, policy: int, rules: Rules, until_ms: int | N
         alone = _in_gap(edit, policy, alone, rules)
 
     def held(node: Edit, policy: int) -> bool:
-        waits = node.states[policy] == PENDING
-        if waits and node.plan.rules[policy].risk is None:
-            return False
-        fire_ms, reason, *_ = _alone(page, node, policy, rules)
-        if not waits and any(s.kind in REASONS and s.at_ms < fire_ms for s in node.signals):
-            return False  # it went with its page, before its own time came
-        return reason is Bar.RISK or (not waits and reason is not None)
+        return node.plan.rules[policy].risk is not None and _alone(page, node, policy, rules).reason is Bar.RISK
 
     barred = root(page, edit, policy, alone.fire_ms, held)
     if barred is None:
         return alone
-    bar = next((e for e in reversed(page.edits) if e.rev_id == barred), edit)
-    stands_on = Signal(kind=SignalKind.TAINT, event_id=bar.event_id, at_ms=bar.start_ms, by_rev_id=barred)
+    stands_on = Signal(kind=SignalKind.TAINT, event_id=barred.event_id, at_ms=barred.start_ms, by_rev_id=barred.rev_id)
     last_ms = max(alone.fire_ms, edit.start_ms + rule.max_hold_ms + rules.grace_ms)
     return Verdict(last_ms, alone.reason or Bar.TAINTED, (*alone.signals, stands_on), barred, alone.fire_ms)
 

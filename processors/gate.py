@@ -119,6 +119,9 @@ def _rename(page: Page, rules: Rules) -> None:
     for edit in page.edits:
         fresh = PENDING if PENDING in edit.states else NONE
         edit.states = bytes(edit.states[old[name]] if name in old else fresh for name in names)
+        edit.out = tuple(
+            (tuple(names.index(page.names[at]) for at in places), fire_ms, then) for places, fire_ms, then in edit.out
+        )
     page.names = names
 
 

@@ -1,8 +1,8 @@
 """What an edit stands on: whether the text under it is clean, and which text is out. Pure.
 
 An edit's *line* is walked back from it: to the revision whose text it restores, else to the one before it. It ends at
-a released edit, or where our knowledge ends. If it passes a barred edit first, and nothing on the way undid that one,
-the edit is *tainted*: it would let out what was withheld.
+a released edit, or where our knowledge ends. If it passes a barred edit first, nothing on the way undid that one and
+what barred it was not all lifted, the edit is *tainted*: it would let out what was withheld.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 
 from schemas.decision import Signal
-from schemas.page import PENDING, RELEASED, RETRACTED, WITHHELD, Edit, Page
+from schemas.page import BLOCKED, HELD, PENDING, RELEASED, RETRACTED, WITHHELD, Edit, Page
 from schemas.reasons import Bar, SignalKind
 
 # Among so many edits of a page those that are out are looked for: they lie there if edits come in about their order.
@@ -29,12 +29,16 @@ REASONS = {
     SignalKind.BLOCK: Bar.EDITOR_BLOCKED,
 }
 
-# (edit, policy) → whether it is held for its risk, its missing review, or a war that did not end.
+_TEXT_BARS_BUT_BLOCKS = TEXT_BARS - {SignalKind.BLOCK}
+_TAKE_BACK = frozenset(REASONS) - {SignalKind.BLOCK}
+_KEPT_BACK = frozenset((WITHHELD, HELD, BLOCKED, RETRACTED))
+
+# (edit that waits, policy) → whether it is held for its risk.
 Held = Callable[[Edit, int], bool]
 
 
-def root(page: Page, edit: Edit, policy: int, fire_ms: int, held: Held) -> int | None:
-    """The barred revision that `edit` stands on under a policy; None if its line is clean.
+def root(page: Page, edit: Edit, policy: int, fire_ms: int, held: Held) -> Edit | None:
+    """The barred edit that `edit` stands on under a policy; None if its line is clean.
 
     fire_ms: only what happened before counts; it was released otherwise.
     """
@@ -43,14 +47,21 @@ def root(page: Page, edit: Edit, policy: int, fire_ms: int, held: Held) -> int |
         state = node.states[policy]
         if state == RELEASED or (state == RETRACTED and not _barred(node, fire_ms)):
             return None
-        bars = [s for s in node.signals if s.kind in TEXT_BARS and not s.by_self]
-        if state in (WITHHELD, RETRACTED) and any(s.at_ms < fire_ms for s in bars):
-            if not any(_resolves(page, node, s, path) for s in bars):
-                return node.rev_id
-        elif state in (WITHHELD, PENDING) and not bars and held(node, policy):
-            return node.rev_id
+        if _is_root(page, node, policy, fire_ms, held, path):
+            return node
         path.append(node)
     return None
+
+
+def _is_root(page: Page, node: Edit, policy: int, fire_ms: int, held: Held, path: list[Edit]) -> bool:
+    """Whether it is barred, with something left that is not lifted, and nothing on the way undid it."""
+    state = node.states[policy]
+    # A block bars only where it found the edit waiting.
+    kinds = TEXT_BARS if state == BLOCKED else _TEXT_BARS_BUT_BLOCKS
+    bars = [s for s in node.signals if s.kind in kinds and not s.by_self]
+    barred = state in _KEPT_BACK and any(s.at_ms < fire_ms and not _lifted(page, node, s) for s in bars)
+    itself = state == HELD or (state == PENDING and held(node, policy))
+    return (barred or itself) and not any(_removed(node, s, path) for s in bars)
 
 
 def reviewed_head(page: Page, policy: int, edit: Edit) -> Edit | None:
@@ -92,21 +103,29 @@ def _line(page: Page, edit: Edit) -> Iterator[Edit]:
 
 
 def _barred(edit: Edit, before_ms: int) -> bool:
-    return any(s.at_ms < before_ms and s.kind in REASONS and not s.by_self for s in edit.signals)
+    return any(s.at_ms < before_ms and s.kind in _TAKE_BACK and not s.by_self for s in edit.signals)
 
 
-def _resolves(page: Page, barred: Edit, bar: Signal, path: list[Edit]) -> bool:
-    """Whether what barred an edit is gone from the text of those after it, or was itself undone."""
+def _removed(barred: Edit, bar: Signal, path: list[Edit]) -> bool:
+    """Whether an edit on the way undid what was barred, so that those after it do not have its text."""
     if bar.kind in REVERTS:
-        if any(edit.rev_id == bar.by_rev_id for edit in path):
-            return True
-        reverter = find(page, bar.by_rev_id or 0)
-        return reverter is not None and any(s.kind in REVERTS for s in reverter.signals)
-    if bar.kind is SignalKind.HIDE:
-        # Until it is shown again, or undeleted.
-        latest = find(page, barred.rev_id)
-        return latest is not None and latest.epoch > barred.epoch
+        return any(edit.rev_id == bar.by_rev_id for edit in path)
     # The tag follows the reverting edit, which is therefore one of those made before it, and changed the text.
     return bar.kind is SignalKind.REVERTED_TAG and any(
         edit.start_ms <= bar.at_ms and edit.sha1 != barred.sha1 for edit in path
     )
+
+
+def _lifted(page: Page, barred: Edit, bar: Signal) -> bool:
+    """Whether what barred an edit was itself undone. The tag stays, so it goes by the reverts that it repeats."""
+    if bar.kind in REVERTS:
+        reverter = find(page, bar.by_rev_id or 0)
+        return reverter is not None and any(s.kind in REVERTS for s in reverter.signals)
+    if bar.kind is SignalKind.REVERTED_TAG:
+        reverts = [s for s in barred.signals if s.kind in REVERTS and not s.by_self]
+        return bool(reverts) and all(_lifted(page, barred, s) for s in reverts)
+    if bar.kind is SignalKind.HIDE:
+        # Until it is shown again, or undeleted.
+        latest = find(page, barred.rev_id)
+        return latest is not None and latest.epoch > barred.epoch
+    return False

@@ -11,7 +11,7 @@ A signal counts if it happened before the fire time that it would change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
 from processors.oracle_history import Edit, Page
@@ -102,10 +102,10 @@ def _reviewed(review: str, heard: Iterable[Signal], due_ms: int, limit_ms: int, 
     return last_ms, True
 
 
-def in_gap(gaps: Iterable[Gap], start_ms: int, fire_ms: int) -> Signal | None:
-    """The first span that nobody heard while the edit waited."""
+def in_gap(gaps: Iterable[Gap], needed: Container[str], start_ms: int, fire_ms: int) -> Signal | None:
+    """The first span that nobody heard while the edit waited, on a stream that is needed for it."""
     for gap in sorted(gaps, key=lambda gap: (gap.from_ms, gap.to_ms)):
-        if gap.from_ms < fire_ms and gap.to_ms > start_ms:
+        if gap.from_ms < fire_ms and gap.to_ms > start_ms and (not gap.stream or gap.stream in needed):
             name = f"gap-{gap.from_ms}-{gap.to_ms}"
             return Signal(kind=SignalKind.COVERAGE_GAP, event_id=name, at_ms=gap.from_ms)
     return None

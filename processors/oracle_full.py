@@ -4,8 +4,8 @@ Whether an edit goes out depends here on the edits below it, so it cannot be rea
 an edit may be waiting for everything is worked out anew, from all that was said until then.
 
 taint: an edit's line goes back from it, to the revision whose text it restores, else to the one before. If it meets
-something barred before something released, the edit waits, up to the longest hold, until the bar is resolved: by an
-edit on the line between that undid it, or because what barred it was itself undone.
+something barred before something released, the edit waits, up to the longest hold, until no bar is left unresolved: an
+edit on the line between undid what was barred, or everything that barred it was itself undone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 from processors.oracle_deadline import Deadline, at_war, deadline, in_gap
 from processors.oracle_history import BARS, REVERTS, Edit, Page
-from processors.oracle_rules import Asked, Traits, asked, listened, streams
+from processors.oracle_learned import learned
+from processors.oracle_rules import NEEDED, Asked, Traits, asked, listened, streams
 from schemas.decision import Decision, Signal
 from schemas.log import Policies
 from schemas.policy import Rule
@@ -89,10 +90,14 @@ class Walk:
             return
         self._policies, self._rules = policies, policy.in_force(policies.horizon_seconds)
         for stand in self._pending():
-            stand.asked = asked(self._rules, self._traits(stand.edit))
+            stand.asked = self._asked(stand.edit)
 
     def _pending(self) -> list[Stand]:
         return [stand for stand in self.stands if stand.state is State.PENDING]
+
+    def _asked(self, edit: Edit) -> Asked:
+        came = max(place for place, _ in self.page.partition.rules if place <= self._place)
+        return asked(self._rules, self._traits(edit), lambda target: learned(self.page, edit, target, came))
 
     def _traits(self, edit: Edit) -> Traits:
         page, event = self.page, edit.event
@@ -119,7 +124,7 @@ class Walk:
         self._known = self._place
         for edit in new:
             if self._rules:
-                stand = Stand(edit, asked(self._rules, self._traits(edit)))
+                stand = Stand(edit, self._asked(edit))
                 self.all.append(stand)
                 self.stands.append(stand)
                 self._neighbours(stand)
@@ -141,6 +146,8 @@ class Walk:
         if edit.shown is not None:
             return
         for other in self._pending():
+            if other.edit.epoch and edit.start_ms < other.edit.start_ms:
+                continue  # it was made before that one was there again
             have = {signal.kind for signal in other.heard}
             by_another = edit.user is not None and other is not new and edit.user != other.edit.user
             if by_another and other.asked.review == "other_editor" and SignalKind.OTHER_EDITOR not in have:
@@ -227,7 +234,9 @@ class Walk:
             self.stands = [stand for stand in self.stands if stand.edit.start_ms > gone_ms]
 
     def _heard(self, stand: Stand, number: int) -> int:
-        return self.page.partition.heard(streams(stand.asked.rule, stand.asked.review))[number]
+        asked = stand.asked
+        needed = NEEDED if asked.instant else streams(asked.rule, asked.review)
+        return self.page.partition.heard(needed)[number]
 
     def _release(self, stand: Stand, ending: Deadline, moment: Moment) -> None:
         """Unless a newer one is out. Older ones that wait are superseded; what was said of later takes it back."""
@@ -269,7 +278,8 @@ class Walk:
         if stand.asked.instant:
             return found
         gaps = [gap for place, gap in self.page.partition.gaps if place <= self._place]
-        gap = in_gap(gaps, stand.edit.start_ms, found.fire_ms) if rule.stall == "closed" else None
+        needed = streams(rule, stand.asked.review)
+        gap = in_gap(gaps, needed, stand.edit.start_ms, found.fire_ms) if rule.stall == "closed" else None
         if gap is not None and found.reason is None:
             found = Deadline(found.fire_ms, Bar.COVERAGE_GAP, (*found.why, gap))
         root = self._root(stand, self._deadline(stand).fire_ms)
@@ -288,17 +298,23 @@ class Walk:
         """The barred edit that this one stands on. Only what happened before its fire time counts."""
         path = [stand.edit]
         for below in self._line(stand):
-            bars = [s for s in below.heard if s.kind in BARS and not s.by_self and s.at_ms < fire_ms]
+            bars = [s for s in self._barring(below) if s.at_ms < fire_ms]
             if below.state is State.RELEASED or (below.state is State.RETRACTED and not bars):
                 return None
-            text = [s for s in bars if s.kind in TEXT]
-            if below.state in {State.WITHHELD, State.RETRACTED} and text:
-                if not any(self._resolved(below.edit, bar, path) for bar in text):
+            if not any(self._removed(below.edit, signal, path) for signal in below.heard):
+                kept_back = below.state in {State.WITHHELD, State.RETRACTED}
+                against = [s for s in bars if s.kind in TEXT and kept_back]
+                if self._held(below) or not all(self._lifted(below, bar) for bar in against):
                     return below
-            elif self._held(below):
-                return below
             path.append(below.edit)
         return None
+
+    @staticmethod
+    def _barring(below: Stand) -> list[Signal]:
+        """A block bars what waits; of what was out, or withheld already, it says nothing."""
+        blocked = below.state is State.WITHHELD and below.reason is Bar.EDITOR_BLOCKED
+        kinds = BARS.keys() if blocked else BARS.keys() - {SignalKind.BLOCK}
+        return [s for s in below.heard if s.kind in kinds and not s.by_self]
 
     def _held(self, below: Stand) -> bool:
         """Held, or kept back at the end, for what it is itself: its risk, no review, a war."""
@@ -319,19 +335,31 @@ class Walk:
         rev_id = self.stands[number].edit.event.rev_id
         return rev_id not in seen and restored in {0, rev_id}
 
-    def _resolved(self, barred: Edit, bar: Signal, path: list[Edit]) -> bool:
+    @staticmethod
+    def _removed(barred: Edit, bar: Signal, path: list[Edit]) -> bool:
+        """Whether the text of those above is without it: one of them undid it."""
+        if bar.by_self:
+            return False
         if bar.kind in REVERTS:
-            if any(edit.event.rev_id == bar.by_rev_id for edit in path):
-                return True
-            undoer = next((s for s in reversed(self.stands) if s.edit.event.rev_id == bar.by_rev_id), None)
-            return undoer is not None and any(s.kind in REVERTS for s in undoer.heard)
-        if bar.kind is SignalKind.HIDE:
-            return any(e.event.rev_id == barred.event.rev_id and e.epoch > barred.epoch and e.place <= self._known
-                       for e in self.page.edits)  # fmt: skip
+            return any(edit.event.rev_id == bar.by_rev_id for edit in path)
         # The tag follows the edit that reverts: one of those made before it, with another text.
         return bar.kind is SignalKind.REVERTED_TAG and any(
             edit.start_ms <= bar.at_ms and edit.event.rev_sha1 != barred.event.rev_sha1 for edit in path
         )
+
+    def _lifted(self, below: Stand, bar: Signal) -> bool:
+        """Whether what barred it was undone. A tag stays though what it tells of was."""
+        if bar.kind is SignalKind.HIDE:
+            shown = [e.epoch for e in self.page.edits if e.event.rev_id == below.edit.event.rev_id
+                     and e.place <= self._known]  # fmt: skip
+            return max(shown, default=0) > below.edit.epoch
+        reverts = [s for s in below.heard if s.kind in REVERTS and not s.by_self]
+        told = [bar] if bar.kind in REVERTS else reverts if bar.kind is SignalKind.REVERTED_TAG else []
+        return bool(told) and all(map(self._undone, told))
+
+    def _undone(self, revert: Signal) -> bool:
+        undoer = next((s for s in reversed(self.stands) if s.edit.event.rev_id == revert.by_rev_id), None)
+        return undoer is not None and any(s.kind in REVERTS for s in undoer.heard)
 
     def _settle(
         self,
@@ -370,4 +398,5 @@ class Walk:
             superseded_by=by,
             rule=stand.asked.number,
             partial=edit.partial,
+            protect=stand.asked.protect,
         ))  # fmt: skip

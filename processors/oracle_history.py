@@ -101,7 +101,7 @@ class Page:
     """texts: the last sixteen (revision, SHA-1) in the order announced, before each what its event says stood there.
 
     topics, protected: what it has from a place of the log on; a protection also says from when. reverts: (place, when,
-    by whom) an edit undid another's.
+    by whom) an edit undid another's. topics_until_ms: until when topics wait that came before any edit.
     """
 
     key: PageKey
@@ -111,6 +111,11 @@ class Page:
     topics: list[tuple[int, frozenset[str]]] = field(default_factory=list)
     protected: list[tuple[int, int, bool]] = field(default_factory=list)
     reverts: list[tuple[int, int, str]] = field(default_factory=list)
+    topics_until_ms: int = 0
+
+    def has_edits(self, place: int) -> bool:
+        """Whether one of its edits is known still."""
+        return any(e.place < place and e.start_ms > self.partition.forgotten_before(place) for e in self.edits)
 
     def newest(self, rev_id: int, before: int) -> Edit | None:
         """The newest epoch of a revision that was announced before a place of the log."""
@@ -223,8 +228,10 @@ def _page(
     for place, _, offered in sorted(mine, key=lambda each: each[:2]):
         if partition.policies_at(place) is None:
             continue
-        if page.edits and max(e.start_ms for e in page.edits) <= partition.forgotten_before(place):
-            page.texts.clear()  # nothing of the page is known any more
+        if not _is_known(page, place, waiting):
+            page.texts.clear()
+            page.topics.append((place, frozenset()))
+            page.protected.append((place, 0, False))
         told = list(reverts(page, place, offered))
         edit = _announce(page, place, offered)
         told += [target for rule in RULES[1:] for target in rule(page, place, offered)]
@@ -243,6 +250,12 @@ def _page(
     for edit in page.edits:
         edit.said.sort(key=lambda said: said.place)
     return page
+
+
+def _is_known(page: Page, place: int, waiting: Sequence[tuple[int, int, Signal]]) -> bool:
+    """Whether an edit is known still, or something waits for one."""
+    last_ms = max([page.topics_until_ms, *(signal.at_ms + WAIT_MS for _, _, signal in waiting)])
+    return page.has_edits(place) or page.partition.time_before(place) < last_ms
 
 
 def _announce(page: Page, place: int, offered: Offered) -> Edit | None:
@@ -301,6 +314,8 @@ def _note(page: Page, place: int, offered: Offered, told: Sequence[Target]) -> N
     event = offered.event
     if isinstance(event, Prediction) and event.meta.stream not in RISK_STREAMS:
         page.topics.append((place, frozenset(t for t, sure in event.probabilities.items() if sure >= TOPIC)))
+        if not page.has_edits(place):
+            page.topics_until_ms = max(page.topics_until_ms, event.meta.at_ms + WAIT_MS)
     elif (protected := protects(offered)) is not None and offered.event is not None:
         page.protected.append((place, offered.event.meta.at_ms, protected))
     elif isinstance(event, PageChange) and event.editor is not None:

@@ -15,6 +15,7 @@ from processors.oracle_facts import Check, Disagreement, Finding, Line, PageKey,
 from processors.oracle_ledger import Ledger, Offered
 from processors.oracle_rules import NEEDED, kept_ms, streams
 from schemas.event import Canary, RecentChange
+from schemas.learned import Learned
 from schemas.log import (
     KIND_CONTROL,
     KIND_ERASURE,
@@ -44,7 +45,7 @@ class Partition:
     """One partition of the log, indexed. Places are offsets.
 
     events: (place, event of the ledger), each id once. ticks: in order. rules: (place, policies in force from there).
-    gaps: (place, span of event time that nobody heard), known from there on.
+    gaps: (place, span of event time that nobody heard), known from there on. learned: (place, table of holds).
     """
 
     def __init__(self, records: Sequence[Record], ledger: Ledger) -> None:
@@ -53,6 +54,7 @@ class Partition:
         self.ticks: list[Placed] = []
         self.rules: list[tuple[int, Policies]] = []
         self.gaps: list[tuple[int, Gap]] = []
+        self.learned: list[tuple[int, Learned]] = []
         self.unread: list[Record] = []
         seen: set[str] = set()
         heard = -1
@@ -80,6 +82,8 @@ class Partition:
     def _control(self, place: int, control: object) -> None:
         if isinstance(control, Gap):
             self.gaps.append((place, control))
+        elif isinstance(control, Learned):
+            self.learned.append((place, control))
         elif isinstance(control, Policies):
             self.rules.append((place, control))
 
@@ -87,6 +91,10 @@ class Partition:
         """Those in force when the record at `place` is read."""
         before = [policies for at, policies in self.rules if at <= place]
         return before[-1] if before else None
+
+    def learned_at(self, place: int) -> Learned | None:
+        """The table of learned holds in force when the record at `place` is read."""
+        return next((table for at, table in reversed(self.learned) if at <= place), None)
 
     def fires_at(self, place: int, fire_ms: int) -> int | None:
         """The place of the first tick after `place` that has heard everything up to `fire_ms`."""

@@ -5,10 +5,11 @@ The tables are those of the configuration of Wikimedia's wikis (wikimedia/operat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, RISK_STREAMS, TAGS_CHANGE, VISIBILITY_CHANGE, milliseconds
+from schemas.learned import Protect
 from schemas.policy import Match, Risk, Rule
 from schemas.reasons import BASE_SIGNALS, EditorClass, SignalKind
 
@@ -48,13 +49,17 @@ class Traits(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """The rule that matches, its place in the policy, and what it comes to for this edit. review: "" = none."""
+    """The rule that matches, its place in the policy, and what it comes to for this edit.
+
+    review: "" = none. protect: how the hold was chosen, None = it is fixed.
+    """
 
     number: int
     rule: Rule
     hold_ms: int
     review: str
     scored: bool
+    protect: Protect | None = None
 
     @property
     def instant(self) -> bool:
@@ -62,13 +67,22 @@ class Asked(NamedTuple):
         return not self.hold_ms and not self.review
 
 
-def asked(rules: Sequence[Rule], traits: Traits) -> Asked:
-    """By the first rule that matches; the last one is for all others."""
+def asked(rules: Sequence[Rule], traits: Traits, learned: Callable[[float], Protect]) -> Asked:
+    """By the first rule that matches; the last one is for all others. learned: what was chosen for a share to protect.
+
+    A learned hold lies between the shortest and the longest one of the rule.
+    """
     number = next((n for n, rule in enumerate(rules) if _matches(rule.match, traits)), len(rules) - 1)
     rule = rules[number]
-    factor = rule.trust.get(traits.editor, 1.0) * (2 if "create" in traits.kinds and not rule.plain else 1)
+    hold_ms = rule.hold_seconds * 1000 * rule.trust.get(traits.editor, 1.0)
+    protect = None if rule.protect is None else learned(rule.protect)
+    if protect is not None and protect.hold_ms is not None:
+        hold_ms = protect.hold_ms
+    hold_ms *= 2 if "create" in traits.kinds and not rule.plain else 1
+    if protect is not None:
+        hold_ms = min(max(hold_ms, rule.min_hold_seconds * 1000), rule.max_hold_ms)
     scored = rule.risk is not None and traits.editor not in {EditorClass.BOT, EditorClass.TRUSTED}
-    return Asked(number, rule, round(rule.hold_seconds * 1000 * factor), review_of(rule, traits.wiki), scored)
+    return Asked(number, rule, round(hold_ms), review_of(rule, traits.wiki), scored, protect)
 
 
 def _matches(match: Match, traits: Traits) -> bool:
@@ -109,8 +123,10 @@ def streams(rule: Rule, review: str) -> frozenset[str]:
 
 
 def kept_ms(rules: Iterable[Rule], grace_ms: int) -> int:
-    """How long an edit is known: as long as it may wait, and then for the horizon."""
-    waits, horizons = [0], [0]
+    """How long an edit is known: as long as it may wait, and then for the horizon; of pages whose activity counts, for
+    its thirty days and two for what is heard late.
+    """
+    waits, horizons, active = [0], [0], 0
     for rule in rules:
         hold_ms = rule.hold_seconds * 1000 * max((1.0, *rule.trust.values()))
         if not rule.plain:
@@ -119,7 +135,8 @@ def kept_ms(rules: Iterable[Rule], grace_ms: int) -> int:
             hold_ms = max(rule.max_hold_ms, 2 * hold_ms, wait_ms) + extend_ms
         waits.append(round(hold_ms))
         horizons.append(rule.horizon_ms)
-    return max(waits) + (grace_ms if max(waits) else 0) + max(horizons)
+        active = max(active, 32 * DAY_MS if rule.protect is not None else 0)
+    return max(max(waits) + (grace_ms if max(waits) else 0) + max(horizons), active)
 
 
 def listened(asked: Asked) -> frozenset[SignalKind]:

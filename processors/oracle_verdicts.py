@@ -1,6 +1,7 @@
 """What every edit must have been decided to be under every policy, read off its page's whole history at once.
 
-fire time f = start + hold + grace; hold 0: f = start, and it fires where it is read
+fire time f = start + hold + grace; hold 0: f = start, and it fires where it is read, or, where it comes into force
+later, at the first tick that has heard f, unless a bar was read before
 a bar read before the tick that fires, of a time < f: withheld, or superseded if its own editor did it
 a bar of a time ≥ f: released first, then retracted; a bar read after the tick: retracted
 a newer revision of the page released before: superseded by it
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from processors.oracle_deadline import in_gap
 from processors.oracle_full import Moment, Stand, Walk
 from processors.oracle_history import BARS, Edit, Page, Said
+from processors.oracle_rules import NEEDED
 from schemas.decision import Decision, Signal
 from schemas.log import Policies, Policy
 from schemas.reasons import BASE_SIGNALS, Bar, State
@@ -42,6 +44,12 @@ class Fate:
     fire_ms: int
     steps: list[Step]
     full: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether other policies came into force between its first transition and its last."""
+        first, last = self.steps[0].moment[0], self.steps[-1].moment[0]
+        return any(first < place <= last for place, _ in self.page.partition.rules)
 
     @property
     def released(self) -> Step | None:
@@ -91,7 +99,7 @@ def _fate(page: Page, edit: Edit, name: str) -> Fate:
     # Other policies may have put the fire time off behind a bar that was too late for the one before.
     rules, policy = _rules(page, name, edit.place if at is None else at)
     for said in after:
-        if at is not None and policy.hold_ms and said.place < at and said.signal.at_ms < fire:
+        if at is not None and said.place < at and (not policy.hold_ms or said.signal.at_ms < fire):
             state = State.SUPERSEDED if said.signal.by_self else State.WITHHELD
             moment = (at, 1, fire, edit.event.rev_id, edit.epoch)
             fate.steps.append(Step(moment, _barred(fate, policy, rules, state, said.signal, at)))
@@ -106,7 +114,7 @@ def _fate(page: Page, edit: Edit, name: str) -> Fate:
 
 def _release(fate: Fate, rules: Policies, policy: Policy, at: int) -> Step:
     fire, event = fire_ms(fate.edit, policy, rules), fate.edit.event
-    moment = (at, int(policy.hold_ms > 0), fire, event.rev_id, fate.edit.epoch)
+    moment = (at, int(at != fate.edit.place), fire, event.rev_id, fate.edit.epoch)
     return Step(moment, _decided(fate, policy, rules, State.RELEASED, fire, None))
 
 
@@ -119,7 +127,7 @@ def _unheard(fate: Fate, place: int) -> tuple[Signal, ...]:
     """What may have been said in a span that nobody heard cannot be known."""
     rules, policy = _rules(fate.page, fate.policy, place)
     gaps = [gap for at, gap in fate.page.partition.gaps if at <= place]
-    gap = in_gap(gaps, fate.edit.start_ms, fire_ms(fate.edit, policy, rules)) if policy.hold_ms else None
+    gap = in_gap(gaps, NEEDED, fate.edit.start_ms, fire_ms(fate.edit, policy, rules)) if policy.hold_ms else None
     return () if gap is None else (gap,)
 
 
@@ -161,7 +169,10 @@ def _overtaken(fate: Fate, newer: list[Fate]) -> None:
         moment, other = min(earlier, key=lambda each: each[0])
         rules, policy = _rules(fate.page, fate.policy, moment[0])
         decision = _decided(fate, policy, rules, State.SUPERSEDED, other.fire_ms, None, other.edit.event.rev_id)
-        fate.steps = [Step(moment, decision)]
+        # What came too late for a fire time that other policies then put behind it.
+        late = [s.signal for s in fate.edit.said if s.place < moment[0] and s.signal.kind in BASE_SIGNALS]
+        late = [signal for signal in late if signal.at_ms < decision.decided_for_ms]
+        fate.steps = [Step(moment, decision._replace(signals=tuple(late)))]
     elif fate.released is not None and (out := [other for other in newer if _is_out(other, fate.edit, own)]):
         by = max(out, key=lambda other: other.edit.place)
         rules, policy = _rules(fate.page, fate.policy, own[0])

@@ -49,8 +49,8 @@ class Plan:
     Per lane, in their order: rules, numbers (of the rule within its policy), holds_ms, latest (whether only the newest
     edit goes out), watermarks (index into `Rules.watermarks`), reviews (what is required, None if the wiki cannot give
     it), protects (how its hold was chosen, None where it is fixed), heeded (the kinds of signal that can be in its
-    decisions). instant: the lanes that hold nothing. steps: (delay_ms, lanes) of those that fire at a fixed time,
-    soonest first. special: all others.
+    decisions). instant: the lanes that hold nothing. steps: (delay_ms, lanes) of these and of those that fire at a
+    fixed time, soonest first. special: all others.
     """
 
     __slots__ = (
@@ -71,17 +71,22 @@ class Plan:
         self.latest = tuple(rule.emit == "latest" for rule in self.rules)
         self.reviews = tuple(_review(rule, wiki) for rule in self.rules)
         streams = [_streams(rule, review) for rule, review in zip(self.rules, self.reviews, strict=True)]
-        self.watermarks = tuple(rules.watermarks.index(each) for each in streams)
         self.listened = tuple(
             _listened(rule, review, context[2]) for rule, review in zip(self.rules, self.reviews, strict=True)
         )
         self.heeded = tuple(_heeded(rule, kinds) for rule, kinds in zip(self.rules, self.listened, strict=True))
         everyone = range(len(self.rules))
         self.instant = tuple(i for i in everyone if not self.holds_ms[i] and not self.reviews[i])
+        # What holds nothing needs no stream of its own; the first set is that of every plain hold.
+        self.watermarks = tuple(
+            0 if i in self.instant else rules.watermarks.index(each) for i, each in enumerate(streams)
+        )
         fixed = [i for i in everyone if i not in self.instant and self._fires_at_a_fixed_time(i)]
         self.special = tuple(i for i in everyone if i not in self.instant and i not in fixed)
         delays = sorted({self.holds_ms[i] for i in fixed})
-        self.steps = tuple(
+        # An edit that waited already when a hold of 0 came into force for it goes out at a tick, without grace.
+        at_once = ((0, self.instant),) if self.instant else ()
+        self.steps = at_once + tuple(
             (delay + rules.grace_ms, tuple(i for i in fixed if self.holds_ms[i] == delay)) for delay in delays
         )
         self.simple = frozenset(fixed)

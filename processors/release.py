@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 
-from processors.fire import Verdict, fire_time
+from processors.fire import Verdict, fire_time, usual_fire_ms
 from processors.lineage import REASONS, newer_out
 from processors.plans import Plan, Rules
 from schemas.decision import Decision, Signal
-from schemas.page import PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Page
+from schemas.page import BLOCKED, HELD, PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Out, Page
 from schemas.reasons import Bar, SignalKind, State
 
 _STATES = {
     PENDING: State.PENDING,
     RELEASED: State.RELEASED,
     WITHHELD: State.WITHHELD,
+    HELD: State.WITHHELD,
+    BLOCKED: State.WITHHELD,
     SUPERSEDED: State.SUPERSEDED,
     RETRACTED: State.RETRACTED,
 }
+_OF_THE_EDIT_ITSELF = frozenset({Bar.RISK, Bar.UNREVIEWED, Bar.EDIT_WAR})
 
 
 def settle(page: Page, edit: Edit, lane: int, verdict: Verdict, rules: Rules, decisions: list[Decision]) -> None:
@@ -26,7 +30,7 @@ def settle(page: Page, edit: Edit, lane: int, verdict: Verdict, rules: Rules, de
         release(page, edit, lane, verdict.fire_ms, rules, decisions, extra=verdict.signals)
         return
     page.dirty = True
-    turn(edit, lane, WITHHELD)
+    turn(edit, lane, HELD if verdict.reason in _OF_THE_EDIT_ITSELF else WITHHELD)
     page.tricky = True
     decide(
         page, edit, lane, rules, decisions, fire_ms=verdict.fire_ms, decided_for_ms=verdict.fire_ms,
@@ -56,6 +60,8 @@ def release(
             decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, by=newer)
             return
     turn(edit, lane, RELEASED)
+    if fire_ms != usual_fire_ms(edit, lane, rules):
+        edit.out = (*edit.out, (rules.lanes[lane], fire_ms, edit.context))
     if edit.rev_id > page.newest[lane]:
         page.newest[lane] = edit.rev_id
     decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, extra=extra)
@@ -72,7 +78,7 @@ def release(
 def _older_that_wait(page: Page, edit: Edit, lane: int) -> list[Edit]:
     """The edits before `edit` that still wait under a policy, oldest first."""
     found: list[Edit] = []
-    if page.open[-1] is edit:
+    if page.open[-1] is edit and not page.mixed:
         # Nothing waits behind one that is out: it took the place of all before it.
         for at in range(len(page.open) - 2, -1, -1):
             older = page.open[at]
@@ -90,12 +96,37 @@ def _older_that_wait(page: Page, edit: Edit, lane: int) -> list[Edit]:
 def take_back(
     page: Page, edit: Edit, lane: int, signal: Signal, fire_ms: int, rules: Rules, decisions: list[Decision]
 ) -> None:
-    """Retract an edit that is out, if the signal came within the horizon and is of a kind that can."""
-    within = signal.at_ms - fire_ms <= edit.plan.rules[lane].horizon_ms
+    """Retract an edit that is out, if the signal came within the horizon and is of a kind that can.
+
+    It is told by the rule by which it went out.
+    """
+    then = _how_it_went_out(edit, lane, rules)
+    plan: Plan = edit.plan if then is None else rules.plan(page.wiki, then[2], edit.protects)
+    within = signal.at_ms - fire_ms <= plan.rules[lane].horizon_ms
     if within and not signal.by_self and signal.kind is not SignalKind.BLOCK:
         turn(edit, lane, RETRACTED)
         note(edit, signal)
-        decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=signal.at_ms, signal=signal)
+        decide(
+            page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=signal.at_ms, signal=signal, plan=plan
+        )
+
+
+def went_out_ms(edit: Edit, lane: int, rules: Rules) -> int:
+    """The fire time with which an edit was released."""
+    then = _how_it_went_out(edit, lane, rules)
+    return usual_fire_ms(edit, lane, rules) if then is None else then[1]
+
+
+def keep_how_it_went_out(edit: Edit, rules: Rules) -> None:
+    """Before another rule may match an edit: where it is out, it stays as it was."""
+    for lane in range(rules.count):
+        if edit.states[lane] == RELEASED and _how_it_went_out(edit, lane, rules) is None:
+            edit.out = (*edit.out, (rules.lanes[lane], usual_fire_ms(edit, lane, rules), edit.context))
+
+
+def _how_it_went_out(edit: Edit, lane: int, rules: Rules) -> Out | None:
+    place = rules.lanes[lane][0]
+    return next((each for each in edit.out if place in each[0]), None)
 
 
 def note(edit: Edit, signal: Signal) -> None:
@@ -135,12 +166,13 @@ def decide(
     reason: Bar | None = None,
     by: int | None = None,
     extra: tuple[Signal, ...] = (),
+    plan: Plan | None = None,
 ) -> None:
     """Write down that an edit has come into the state in which it is."""
-    plan: Plan = edit.plan
+    plan = plan or edit.plan
     signals = edit.signals
     if signals or extra:
-        signals = _proof(edit, lane, decided_for_ms, signal, extra)
+        signals = _proof(edit, plan.heeded[lane], lane, decided_for_ms, signal, extra)
     state = edit.states[lane]
     if signal is not None and state == SUPERSEDED:
         by = signal.by_rev_id
@@ -172,7 +204,12 @@ def decide(
 
 
 def _proof(
-    edit: Edit, lane: int, decided_for_ms: int, signal: Signal | None, extra: tuple[Signal, ...]
+    edit: Edit,
+    heeded: Collection[SignalKind],
+    lane: int,
+    decided_for_ms: int,
+    signal: Signal | None,
+    extra: tuple[Signal, ...],
 ) -> tuple[Signal, ...]:
     """The signals that had a part in a decision."""
     signals = edit.signals
@@ -185,6 +222,5 @@ def _proof(
     if extra:
         signals = (*(s for s in extra if s not in signals), *signals)
     # What only a policy beside it listens to is none of its business; and a block takes nothing back.
-    heeded = edit.plan.heeded[lane]
     taken_back = edit.states[lane] == RETRACTED
     return tuple(s for s in signals if s.kind in heeded and not (taken_back and s.kind is SignalKind.BLOCK))

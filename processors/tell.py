@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from itertools import islice
 
-from processors.due import WAIT_MS, attach, close, edit_due, line_up, look_again, next_due, sooner, soonest
-from processors.fire import fire_time, outcome
+from processors.due import WAIT_MS, attach, close, edit_due, line_up, look_again, next_due, sooner
+from processors.fire import outcome, usual_fire_ms
 from processors.hear import Flagged, Told
 from processors.lineage import LAST_EDITS, REASONS, REVERTS, TEXT_BARS, find
 from processors.plans import Rules
-from processors.release import decide, note, release, take_back, turn
+from processors.release import decide, keep_how_it_went_out, note, release, take_back, turn, went_out_ms
 from processors.ring import merged
 from processors.strata import chosen
 from schemas.decision import Decision, Signal
-from schemas.page import PENDING, RELEASED, SUPERSEDED, WITHHELD, Edit, Page, Waiting
+from schemas.page import BLOCKED, PENDING, RELEASED, SUPERSEDED, WITHHELD, Edit, Page, Waiting
 from schemas.policy import Rule
 from schemas.reasons import SignalKind
 
@@ -70,6 +70,8 @@ def flagged(page: Page, event: Flagged, rules: Rules) -> None:
     if event.merged_into is not None:
         merged(page, event.event_id)
         return
+    if event.topics is not None and not page.edits:
+        _keep_for_its_edit(page, event, rules)
     if event.topics is not None and event.topics != page.topics:
         page.topics = event.topics
     elif event.protected is not None and bool(page.protected_ms) is not event.protected:
@@ -81,10 +83,19 @@ def flagged(page: Page, event: Flagged, rules: Rules) -> None:
         namespace, kinds, editor_class, flags, _ = edit.context
         if event.protected is not None and edit.start_ms >= event.at_ms:
             flags = tuple(sorted({*flags, "protected"} if event.protected else {*flags} - {"protected"}))
+        keep_how_it_went_out(edit, rules)
         edit.context = (namespace, kinds, editor_class, flags, page.topics)
         attach(page.wiki, edit, rules)
     line_up(page, rules)
     page.due_ms = next_due(page, rules)
+
+
+def _keep_for_its_edit(page: Page, event: Flagged, rules: Rules) -> None:
+    """Topics that come before anything else of their page wait for it, as every signal does."""
+    if any(rule.match.topic for policy in rules.policies for rule in policy):
+        page.dirty = True
+        page.waiting.append(Waiting(0, Signal(kind=SignalKind.RESTORES, event_id=event.event_id, at_ms=event.at_ms)))
+        sooner(page, event.at_ms + WAIT_MS)
 
 
 def tell(page: Page, edit: Edit | None, signal: Signal, rules: Rules, decisions: list[Decision]) -> None:
@@ -142,7 +153,7 @@ def _tainted(page: Page, at_ms: int, rules: Rules) -> list[tuple[Edit, int]]:
     for edit in page.open:
         for lane, rule in enumerate(edit.plan.rules):
             waits = edit.states[lane] == PENDING and not rule.plain
-            if waits and soonest(edit, lane, rules) <= at_ms:
+            if waits and usual_fire_ms(edit, lane, rules) <= at_ms:
                 verdict = outcome(page, edit, lane, rules, at_ms)
                 if verdict.root and verdict.nominal_ms <= at_ms:
                     found.append((edit, lane))
@@ -151,11 +162,11 @@ def _tainted(page: Page, at_ms: int, rules: Rules) -> list[tuple[Edit, int]]:
 
 def _bar(page: Page, edit: Edit, signal: Signal, lane: int, rules: Rules, decisions: list[Decision]) -> None:
     state = edit.states[lane]
-    hold_ms = edit.plan.holds_ms[lane]
     if state == PENDING:
         verdict = outcome(page, edit, lane, rules)
         if signal.at_ms < verdict.fire_ms or lane in edit.plan.instant:
-            turn(edit, lane, SUPERSEDED if signal.by_self else WITHHELD)
+            barred = BLOCKED if signal.kind is SignalKind.BLOCK else WITHHELD
+            turn(edit, lane, SUPERSEDED if signal.by_self else barred)
             note(edit, signal)
             decide(
                 page, edit, lane, rules, decisions, fire_ms=verdict.fire_ms, decided_for_ms=signal.at_ms,
@@ -164,8 +175,7 @@ def _bar(page: Page, edit: Edit, signal: Signal, lane: int, rules: Rules, decisi
         # What is due before the signal happened goes out first, at the tick that lets it; then it is taken back.
         return
     if state == RELEASED:
-        fire_ms = fire_time(page, edit, lane, rules) if hold_ms else edit.start_ms
-        take_back(page, edit, lane, signal, fire_ms, rules, decisions)
+        take_back(page, edit, lane, signal, went_out_ms(edit, lane, rules), rules, decisions)
 
 
 def barred_by_now(page: Page, edit: Edit, lane: int, rules: Rules, decisions: list[Decision]) -> bool:

@@ -17,19 +17,22 @@ from schemas.decision import Signal, decode_signal, encode_signal
 from schemas.learned import Protect, Stratum
 from schemas.log import InvalidRecord
 
-VERSION = 2
+VERSION = 3
 POLICIES_KEY = b"~policies"
 # The table of learned holds in force, the one that was when the policies came, and since when the log is heard.
 LEARNED_KEY, BEFORE_KEY, BEGAN_KEY = b"~learned", b"~learned-before", b"~began"
 FACTS_KEY = b"~facts"
 
-# How an edit stands under one policy: one ASCII digit each, in the order of the policies.
-PENDING, RELEASED, WITHHELD, SUPERSEDED, RETRACTED, NONE = b"012345"
+# How an edit stands under one policy: one ASCII digit each, in the order of the policies. For those above it, what is
+# withheld is HELD for what it is itself (its risk, no review, a war), or BLOCKED with its editor, or else WITHHELD.
+PENDING, RELEASED, WITHHELD, SUPERSEDED, RETRACTED, NONE, HELD, BLOCKED = b"01234567"
 
 # (namespace, kinds, editor class, page flags, topics): what a rule can match, beside the wiki.
 Context = tuple[int, tuple[str, ...], str, tuple[str, ...], tuple[str, ...]]
 # Which policies, by their place in `names`, share a digit.
 Lanes = tuple[tuple[int, ...], ...]
+# (which policies, by their place in `names`, when it went out under them, what a rule matched then).
+Out = tuple[tuple[int, ...], int, Context]
 
 
 @dataclass(slots=True, eq=False)
@@ -39,8 +42,9 @@ class Edit:
     start_ms: when its hold began. sha1 is base-36 or None (hidden). user: a one-way key of its editor, or None (not
     known). states: a digit per policy; see `Page.lanes`. restores: the latest earlier revision with the same text, 0 if
     none. floor_ms: when the last thing went that had kept it. partial: its parent was never seen. protects: how holds
-    were chosen for it when it was observed, in the order of their targets. plan: derived, see `processors.plans`.
-    look_ms: derived, before that watermark it will not fire.
+    were chosen for it when it was observed, in the order of their targets. out: how it went out, where that is not what
+    its plan says of every edit. plan: derived, see `processors.plans`. look_ms: derived, before that watermark it will
+    not fire.
     """
 
     rev_id: int
@@ -58,6 +62,7 @@ class Edit:
     look_ms: int = 0
     plan: Any = None
     protects: tuple[Protect, ...] = ()
+    out: tuple[Out, ...] = ()
 
 
 # (fire time, revision, epoch, lanes, edit): no two that wait are alike in the first three.
@@ -80,8 +85,9 @@ class Page:
     reverts: (when, by whom) of the last reverts by another. protected_ms: since when only some may edit it, or 0.
     The rest is derived: `open` are the edits that wait under some policy; `due_ms` is when to look again at the
     latest; `tricky` is true where edits do not simply fire one by one; `lanes`, once policies are in force for the
-    page, are those that share a digit of `states`; `newest`, per lane, is a revision after which none is out; `queue`,
-    where it is not tricky, is a heap of what will fire, and of some that will not.
+    page, are those that share a digit of `states`; `newest`, per lane, is a revision after which none is out; `mixed`
+    is true where a revision came after a later one; `queue`, where it is not tricky, is a heap of what will fire, and
+    of some that will not.
     """
 
     wiki: str
@@ -100,6 +106,7 @@ class Page:
     dirty: bool = False
     lanes: Lanes = ()
     newest: list[int] = field(default_factory=list)
+    mixed: bool = False
     queue: list[Due] = field(default_factory=list)
 
     @property
@@ -142,8 +149,8 @@ def encode_page(page: Page) -> bytes:
 def _edit(e: Edit, lanes: Lanes) -> Sequence[Any]:
     states = _digits(e.states, lanes).decode()
     head: tuple[Any, ...] = (e.rev_id, e.epoch, e.event_id, e.start_ms, e.sha1, e.user, e.context, states)
-    if e.signals or e.restores or e.floor_ms or e.partial or e.protects:
-        head = (*head, [encode_signal(signal) for signal in e.signals], e.restores, e.floor_ms, int(e.partial))
+    if e.signals or e.restores or e.floor_ms or e.partial or e.protects or e.out:
+        head = (*head, [encode_signal(signal) for signal in e.signals], e.restores, e.floor_ms, int(e.partial), e.out)
     return (*head, e.protects[0].stratum.activity, *map(_protect, e.protects)) if e.protects else head
 
 
@@ -207,7 +214,7 @@ def decode_page(payload: bytes) -> Page:
 
 def _read_edit(doc: Sequence[Any], wiki: str) -> Edit:
     rev_id, epoch, event_id, start_ms, sha1, user, context, states = doc[:8]
-    namespace, kinds, editor_class, flags, topics = context
+    editor_class = context[2]
     edit = Edit(
         int(rev_id),
         int(epoch),
@@ -215,14 +222,20 @@ def _read_edit(doc: Sequence[Any], wiki: str) -> Edit:
         int(start_ms),
         sha1,
         user,
-        (namespace, tuple(kinds), editor_class, tuple(flags), tuple(topics)),
+        _read_context(context),
         states.encode(),
     )
     if len(doc) > 8:
-        signals, edit.restores, edit.floor_ms, partial = doc[8:12]
+        signals, edit.restores, edit.floor_ms, partial, out = doc[8:13]
         edit.signals = tuple(decode_signal(signal) for signal in signals)
         edit.partial = bool(partial)
-    if len(doc) > 12:
-        stratum = Stratum(wiki, editor_class, doc[12])
-        edit.protects = tuple(_read_protect(each, stratum) for each in doc[13:])
+        edit.out = tuple((tuple(places), int(fire_ms), _read_context(then)) for places, fire_ms, then in out)
+    if len(doc) > 13:
+        stratum = Stratum(wiki, editor_class, doc[13])
+        edit.protects = tuple(_read_protect(each, stratum) for each in doc[14:])
     return edit
+
+
+def _read_context(doc: Sequence[Any]) -> Context:
+    namespace, kinds, editor_class, flags, topics = doc
+    return namespace, tuple(kinds), editor_class, tuple(flags), tuple(topics)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ from schemas.event import (
     decode_event,
     rfc3339,
 )
+from schemas.learned import Choice, Learned, Stratum
 from schemas.log import (
     KIND_CONTROL,
     KIND_EVENT,
@@ -44,6 +45,7 @@ from schemas.log import (
     Policy,
     Tick,
     encode_gap,
+    encode_learned,
     encode_policies,
     encode_tick,
 )
@@ -58,7 +60,7 @@ EDITORS: dict[str, dict[str, Any]] = {
     "u3": {"user_id": 3, "is_bot": True},
 }
 RISK = "revertrisk-language-agnostic"
-END = 10**7
+END = 10**9
 
 
 def wiki_of(page: int) -> str:
@@ -341,9 +343,10 @@ class History(RuleBasedStateMachine):
 
     @rule(page=PAGES, living=st.booleans())
     def topics(self, page: int, living: bool) -> None:
-        if self.writer.revs[page]:
-            shares = {"Culture.Biography.Women": 0.9 if living else 0.1, "STEM": 0.6}
-            self.writer.says(TOPIC_PREDICTION, page, self._rev(page, 0), 0, "outlink", shares)
+        """Also before anything else of the page."""
+        rev = self._rev(page, 0) if self.writer.revs[page] else self.writer.serial + 2
+        shares = {"Culture.Biography.Women": 0.9 if living else 0.1, "STEM": 0.6}
+        self.writer.says(TOPIC_PREDICTION, page, rev, 0, "outlink", shares)
 
     @rule(page=st.sampled_from([1, 2]), back=BACK, action=st.sampled_from(["yes", "yes", "no"]), ago=AGO)
     def look(self, page: int, back: int, action: str, ago: int) -> None:
@@ -373,10 +376,19 @@ class History(RuleBasedStateMachine):
     def tick_with_a_stream_behind(self, stream: str, seconds: int) -> None:
         self.writer.tick(0, late={stream: seconds})
 
-    @rule(back=st.integers(1, 100), length=st.integers(1, 50))
-    def gap(self, back: int, length: int) -> None:
+    @rule(back=st.integers(1, 100), length=st.integers(1, 50), stream=st.sampled_from(["", "", "", *STREAMS]))
+    def gap(self, back: int, length: int, stream: str) -> None:
         from_ms = EPOCH + (self.writer.at - back) * 1000
-        self.writer.control(encode_gap(Gap(from_ms=from_ms, to_ms=from_ms + length * 1000)))
+        self.writer.control(encode_gap(Gap(from_ms=from_ms, to_ms=from_ms + length * 1000, stream=stream)))
+
+    @rule(after=st.sampled_from([5, 200]), score=st.sampled_from([0.9, 0.1]))
+    def score_and_look(self, after: int, score: float) -> None:
+        """A model is against an edit, or for it, and a patroller is for it."""
+        self._edit("edit", 1, f"risky{self.writer.serial}", "u0")
+        rev = self.writer.revs[1][-1]
+        self.writer.says(RISK_STREAMS[0], 1, rev, 0, RISK, {"true": score, "false": 1 - score})
+        self.writer.wait(after)
+        self.writer.action(1, "patrol", "patrol", 0, params={"curid": str(rev)})
 
     def teardown(self) -> None:
         self.writer.end()
@@ -384,6 +396,45 @@ class History(RuleBasedStateMachine):
 
     def judge(self, log: list[Entry]) -> None:
         raise NotImplementedError
+
+
+LEARNING = policies(
+    policy("most", 'protect = 0.9\nuntil_learned = 40\nmin_hold = 10\nmax_hold = 300\nrestore = "instant"'),
+    policy("half", "match = { ns = [1] }\nhold = 5", "protect = 0.5\nuntil_learned = 20\nmax_hold = 100"),
+)
+STRATA = (Stratum(), Stratum("frwiki"), Stratum("enwiki", "new"), Stratum("dewiki", "anon", "1-5"))
+
+
+class Changing(History):
+    """Other holds come into force meanwhile, under the same names, and tables of what was learned."""
+
+    sets = (*SETS, LEARNING)
+
+    @rule(strata=st.sets(st.sampled_from(STRATA), min_size=1), hold=st.sampled_from([3, 30, 90, 2000]))
+    def learn(self, strata: set[Stratum], hold: int) -> None:
+        chosen = [(stratum, target) for stratum in strata for target in (0.5, 0.9)]
+        rows = {key: Choice(int(hold * 1000 * key[1]), Stratum(key[0].wiki), 300) for key in chosen}
+        self.writer.control(encode_learned(Learned(at_ms=EPOCH, rows=rows)))
+
+    @rule()
+    def months_go_by(self) -> None:
+        """How active pages are is known then."""
+        for _ in range(2):
+            self.writer.wait(31 * 86_400)
+            self.writer.tick(0)
+
+    @rule(hold=st.sampled_from([0, 0, 20, 400, None]))
+    def change_the_holds(self, hold: int | None) -> None:
+        """None: as they were at first."""
+        changed = self.rules.policies if hold is None else tuple(held(each, hold) for each in self.rules.policies)
+        self.writer.control(encode_policies(replace(self.rules, policies=changed)))
+
+
+def held(policy: Policy, hold: int) -> Policy:
+    """The same with another hold in each rule."""
+    if not policy.rules:
+        return replace(policy, hold_seconds=hold)
+    return replace(policy, rules=tuple(replace(rule, hold_seconds=hold) for rule in policy.rules))
 
 
 def random_log(random_state: int, *, pages: int = 12, length: int = 300, first: int = 1) -> list[Entry]:

@@ -408,6 +408,20 @@ def test_other_policies_apply_to_what_is_pending_and_leave_alone_what_is_out():
     assert line.tick(1060) == [(1, "careful", "released")]
 
 
+def test_a_hold_of_0_that_comes_into_force_lets_out_what_waits_at_the_next_tick_without_grace():
+    line = Line(("a", 600), ("b", 600))
+    line.edit(1, at=0)
+    line.edit(2, at=100, page=8)
+    line.edit(3, at=100, page=9)
+    line.policies(("a", 0), ("b", 600), ("new", 0))
+    assert line.change("delete", 3, at=101, page=9) == [
+        (3, policy, "withheld") for policy in ("a", "b", "new")
+    ]  # fmt: skip
+    assert line.tick(99) == [(1, "a", "released"), (1, "new", "released")]
+    assert line.tick(100) == [(2, "a", "released"), (2, "new", "released")]
+    assert {d.fire_ms - d.start_ms for d in line.decisions if d.state is State.RELEASED} == {0}
+
+
 def test_edits_of_one_page_leave_in_the_order_of_their_fire_times():
     line = Line(("fast", 300))
     for rev, at in ((1, 0), (2, 5), (3, 5)):

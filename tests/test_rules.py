@@ -10,7 +10,7 @@ from test_gate import EPOCH, Line, sha
 
 from processors.prove import derive
 from processors.shard import Unreadable, rebuilt
-from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
+from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, TOPIC_PREDICTION, VISIBILITY_CHANGE, rfc3339
 from schemas.log import (
     KIND_CONTROL,
     KIND_EVENT,
@@ -408,6 +408,73 @@ def test_a_rule_that_needs_patrols_waits_until_they_are_heard():
     line.edit(1, at=0)
     assert line.heard(500, recent=20) == []
     assert line.heard(500) == [(1, "released")]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_retraction_tells_of_its_release_what_the_release_told(restarted):
+    #  0 edit 1   50 edit 2: quiet for 100 at 150   160 both are out   165 edit 3 restores 2: out at once
+    quiet = 'hold = 100\nclock = "quiet"\nrestore = "instant"\nemit = "each"\nhorizon = 300'
+    line = Ruled('match = { topic = ["STEM"] }\nhold = 20', quiet)
+    line.edit(1, at=0)
+    line.edit(2, at=50)
+    line.heard(160)
+    line.edit(3, at=165, sha1=sha("r2"))
+    line.edit(4, at=170)  # quiet for 100 would be later now
+    topics = {"model_name": "outlink", "model_version": "1", "predictions": [], "probabilities": {"STEM": 0.9}}
+    about = {"wiki_id": "", "page": {"page_id": 7}, "revision": {"rev_id": 4}, "predicted_classification": topics}
+    line.event(TOPIC_PREDICTION, about, 171)
+    if restarted:
+        line.shard = rebuilt(line.state().items())
+    told = {d.rev_id: (d.fire_ms, d.hold_ms, d.rule) for d in line.decisions}
+    assert told == {
+        1: (EPOCH + 160_000, 100_000, 1), 2: (EPOCH + 160_000, 100_000, 1), 3: (EPOCH + 165_000, 100_000, 1)
+    }  # fmt: skip
+    for rev, at, state in ((1, 460, ["retracted"]), (3, 465, ["retracted"]), (2, 461, [])):
+        assert [made[2] for made in line.tags(rev, at, "mw-reverted")] == state
+    for d in line.decisions[3:]:
+        assert (d.fire_ms, d.hold_ms, d.rule) == told[d.rev_id]
+
+
+def test_topics_that_come_before_anything_else_of_their_page_hold_its_first_edit():
+    line = Ruled('match = { topic = ["STEM"] }\nhold = 500', "hold = 100")
+    topics = {"model_name": "outlink", "model_version": "1", "predictions": [], "probabilities": {"STEM": 0.9}}
+    about = {"wiki_id": "", "page": {"page_id": 7}, "revision": {"rev_id": 1}, "predicted_classification": topics}
+    line.event(TOPIC_PREDICTION, about, 0)
+    line.heard(599)
+    line.edit(1, at=599)
+    assert line.heard(1108) == []
+    assert line.heard(1109) == [(1, "released")]
+    # They wait for ten minutes.
+    line.event(TOPIC_PREDICTION, about | {"page": {"page_id": 8}}, 0)
+    line.heard(1200)
+    line.edit(9, at=1200, page=8)
+    assert line.heard(1310) == [(9, "released")]
+
+
+def test_a_newer_release_takes_the_place_of_all_before_it_also_behind_an_old_one_that_was_shown_again():
+    #  2 stands on 1, which is hidden; 1 is shown again and goes out under p, not under week; then 3 does
+    line = Ruled("hold = 40")
+    texts = [f'name = "{name}"\n[[rule]]\nhold = {hold}\n' for name, hold in (("p", 40), ("week", 604_800))]
+    both = Policies(policies=tuple(map(read_policy_file, texts)), grace_seconds=10)
+    line.shard.apply(KIND_CONTROL, encode_policies(both))
+    line.log("block", "block", 0, title="User:Ada", params={})
+    line.edit(1, at=0, user="Ada")
+    line.visibility(1, 0)
+    line.edit(2, at=0, user="Bo")
+    line.visibility(1, 5, now=True, before=False)
+    line.edit(3, at=5, user="Cy")
+    line.heard(55)
+    assert [(d.rev_id, d.epoch, d.state.value) for d in line.decisions if d.policy == "p"] == [
+        (1, 0, "withheld"), (1, 1, "released"), (3, 0, "released"), (2, 0, "superseded"),
+    ]  # fmt: skip
+
+
+def test_a_rule_that_holds_nothing_lets_out_at_the_next_tick_what_waited_under_the_rule_before():
+    line = Ruled('hold = 100\nclock = "quiet"')
+    line.edit(1, at=0)
+    line.rules('hold = 0\nclock = "quiet"')
+    assert line.heard(-1) == []
+    assert line.heard(0, risk=-1, recent=-1) == [(1, "released")]
 
 
 def test_a_change_of_policy_applies_to_what_waits_from_its_own_start():
