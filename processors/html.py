@@ -32,6 +32,7 @@ from processors.html_marks import (
     read_json,
     target,
     template_calls,
+    variant_text,
     without_prefix,
 )
 from schemas.rendered import Area, Beyond, Rendered, ShownRedirect
@@ -175,12 +176,14 @@ class Reader(SaxHandler):
                     kind = value
                 elif (name == "style" and value is not None and "none" in value) or name == "role":
                     boxed = True
+                elif name == "rel" and tag == "span":
+                    boxed = boxed or value == "mw:referencedBy"
             idle = kind is None or kind in IDLE
             if idle and not boxed and start is None:
                 return
             given: Attributes = dict(attrs)  # type: ignore[arg-type] # None: told apart where it matters
             if not idle:
-                self._start_typed(given["typeof"], given)
+                self._start_typed(tag, given["typeof"], given)
             if boxed:
                 self._start_classed(tag, given)
             if start is not None:
@@ -239,12 +242,14 @@ class Reader(SaxHandler):
 
     # By type: what Parsoid knows of the wikitext behind an element
 
-    def _start_typed(self, kind: str, given: Attributes) -> None:
+    def _start_typed(self, tag: str, kind: str, given: Attributes) -> None:
         if "mw:Transclusion" in kind:
             self._template_calls(given)
         if "mw:Extension/ref" in kind and "mw:Extension/references" not in kind:
             self._enter(self._end_mark, self._mark, off=True)
             self._mark = given
+        elif kind == "mw:LanguageVariant" and tag != "meta":
+            self._write(variant_text(given.get("data-mw-variant") or ""))
         elif FILES.search(kind):
             self._enter(self._end_figure, self._figure, off=None)
             self._figure = len(self.found.media)
@@ -277,7 +282,7 @@ class Reader(SaxHandler):
     def _start_classed(self, tag: str, given: Attributes) -> None:
         style, role = given.get("style"), given.get("role")
         kind = self._kind_of(given.get("class") or "")
-        if style is not None and INVISIBLE.search(style):
+        if (style is not None and INVISIBLE.search(style)) or given.get("rel") == "mw:referencedBy":
             self._mute(given)
         elif kind is Kind.NAVIGATION or role == "navigation":
             self._enter(None, off=True, area=Area.NAVIGATION)

@@ -30,6 +30,7 @@ MAX_PLAIN_TEXT = 600_000
 MAX_ABSTRACT = 50_000
 MAX_ITEMS = 10_000
 BREAK = "\x1e"
+NO_WIDTH = "\u200b"
 
 Item = TypeVar("Item")
 
@@ -255,6 +256,9 @@ def clean(pieces: Sequence[str]) -> str:
     if BREAK not in text:
         return " ".join(text.split())
     lines = [" ".join(line.split()) for line in text.split(BREAK)]
+    if NO_WIDTH in text:
+        # Where a line may break; a line of nothing else is none.
+        lines = [line.strip(NO_WIDTH) for line in lines]
     return "\n".join([line for line in lines if line])
 
 

@@ -5,6 +5,7 @@ Source: Parsoid HTML 2.x, https://www.mediawiki.org/wiki/Specs/HTML.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping
 from enum import IntEnum
@@ -25,7 +26,8 @@ _NAVIGATION = (
 _NOTICES = (
     "hatnote dablink rellink ambox tmbox ombox cmbox imbox fmbox mbox mbox-small messagebox metadata homonymie stub "
     "bandeau-container shortdescription mw-indicators printfooter wikidata-linkback mw-editsection "
-    "disambig-notice hauptartikel Inline-Template geo-nondefault geo-multi-punct"
+    "disambig-notice disambig-see-also disambig-see-also-2 othermeaning-box hauptartikel Inline-Template "
+    "geo-nondefault geo-multi-punct cite_virgule mw-cite-backlink"
 )
 NAVIGATION = frozenset(_NAVIGATION.split())
 NOTICES = frozenset(_NOTICES.split())
@@ -41,6 +43,7 @@ INFOBOX_TEMPLATE = re.compile(
 )
 INVISIBLE = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 
+_TAG = re.compile(r"<[^<>]*+>")
 _TEX = re.compile(r"\{\\(?:display|text|script)style (.*)\}\s*\Z", re.DOTALL)
 
 
@@ -158,6 +161,8 @@ def open_url(title: str) -> Mapping[str, str]:
 
     >>> open_url("ctx_ver=Z39.88-2004&rft.jtitle=Nature&rft.date=1953&rfr_id=info:sid/x")
     {'jtitle': 'Nature', 'date': '1953'}
+    >>> open_url("rft.btitle=Moon+%26%23124%3B+Sun")
+    {'btitle': 'Moon | Sun'}
     """
     fields: dict[str, str] = {}
     for part in title.split("&"):
@@ -165,8 +170,27 @@ def open_url(title: str) -> Mapping[str, str]:
             key, _, value = part[4:].partition("=")
             if value and key not in fields:
                 value = value.replace("+", " ")
-                fields[key] = unquote(value) if "%" in value else value
+                value = unquote(value) if "%" in value else value
+                # The template that made it wrote a bar or an ampersand as an entity.
+                fields[key] = html.unescape(value) if "&" in value else value
     return fields
+
+
+def variant_text(data_mw: str) -> str:
+    """What `-{...}-` shows, whose element Parsoid leaves empty; of the variants of a word the first.
+
+    >>> variant_text('{"twoway":[{"l":"zh-hans","t":"联邦州"},{"l":"zh-hant","t":"邦"}]}')
+    '联邦州'
+    >>> variant_text('{"disabled":{"t":"<i>km</i>"}}')
+    'km'
+    """
+    doc = read_json(data_mw) or {}
+    for name in ("disabled", "filter", "name", "twoway", "oneway"):
+        said = doc.get(name)
+        first = said[0] if isinstance(said, list) and said else said
+        if isinstance(first, dict):
+            return html.unescape(_TAG.sub("", as_text(first.get("t", ""))))
+    return ""
 
 
 def formula(alttext: str) -> str:

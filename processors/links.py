@@ -11,7 +11,6 @@ from processors.templates import COMMENT
 from processors.tokens import is_scheme
 
 NO_TITLE = re.compile(r"[\n<>\[\]]")
-BRACKETS = re.compile(r"\[\[|\]\]|\{\{|\}\}|\|")
 
 
 def link_target(raw: str) -> str | None:
@@ -51,32 +50,15 @@ def bare_url(url: str) -> str | None:
     return url if url and not url.endswith("://") else None
 
 
-def gallery_files(text: str, namespaces: Namespaces) -> Iterator[tuple[int, int, str, tuple[str | None, str | None]]]:
-    """Start and end of each line of a gallery that names a file, the file's title, its caption and alt."""
-    at = 0
+def gallery_files(text: str, namespaces: Namespaces) -> Iterator[tuple[str, str, tuple[str | None, str | None]]]:
+    """Of each line of a gallery that names a file: the name as written, the file's title, its caption and alt.
+
+    text: of the gallery, where links and templates were read already.
+    """
     for line in text.split("\n"):
-        target, _, shown = line.partition("|")
-        prefix, rest = split_prefix(target.strip())
+        target, *shown = line.split("|")
+        name = target.strip()
+        prefix, rest = split_prefix(name)
         if rest and ("." in rest if not prefix else namespaces.numbers.get(prefix) == FILE):
             title = normal_title(rest.partition("#")[0], namespaces)
-            yield at, at + len(line), title, caption_and_alt([clean_inline(p) for p in bars(shown)], namespaces.options)
-        at += len(line) + 1
-
-
-def bars(text: str) -> list[str]:
-    """The parts between bars that stand in no link and no template.
-
-    >>> bars("alt=x|A [[b|c]]{{d|e}}")
-    ['alt=x', 'A [[b|c]]{{d|e}}']
-    """
-    parts, depth, at = [], 0, 0
-    for match in BRACKETS.finditer(text):
-        mark = match.group()
-        if mark == "|":
-            if depth <= 0:
-                parts.append(text[at : match.start()])
-                at = match.end()
-        else:
-            depth += 1 if mark in ("[[", "{{") else -1
-    parts.append(text[at:])
-    return parts
+            yield name, title, caption_and_alt([clean_inline(part) for part in shown], namespaces.options)

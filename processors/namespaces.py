@@ -109,6 +109,15 @@ def namespaces_of(wiki: str) -> Namespaces:
     )
 
 
+def has_words(wiki: str) -> bool:
+    """Whether the shipped table knows how the wiki spells things; otherwise `namespaces_of` has English only.
+
+    >>> has_words("frwiktionary"), has_words("wikidatawiki"), has_words("frenchwiki")
+    (True, True, False)
+    """
+    return language_of(wiki) in LANGUAGES or wiki in _OWN or wiki in _MULTILINGUAL
+
+
 def namespaces_from(wiki: str, siteinfo: Mapping[str, Any]) -> Namespaces:
     """The spellings that a wiki itself states.
 

@@ -13,6 +13,19 @@ SWITCH = re.compile(r"__[^\W\d_]{3,40}__")
 LINE = re.compile(r"\n(?:([*#:;]++)[ \t]*+|-{4,}+|[ \t]*+(?:\{\||\|)[^\n]*+|[ \t]++)")
 # Stands around the marks of a list's line while a text is cleaned. MediaWiki refuses the character in a page.
 MARK = "\x7f"
+# Stands where something was left out behind a mark that would look odd with nothing behind it.
+HOLE = "\x02"
+BEFORE_HOLE = frozenset("(（,;،؛、，；'")
+_PARTED = r"\s,;:،؛、，；:/"
+EMPTY = re.compile(rf" ?[(（][{_PARTED}–—-]*+{HOLE}[{_PARTED}{HOLE}–—-]*+[)）]")
+FIRST = re.compile(rf"([(（])[{_PARTED}]*+{HOLE}[{_PARTED}{HOLE}]*+")
+LAST = re.compile(rf"[,;،؛、，；] ?{HOLE}[{_PARTED}{HOLE}]{{0,40}}(?=[)）])")
+# Wikis in these languages write one page for several scripts or countries, and `-{...}-` where a word differs.
+VARIANTS = frozenset(
+    ["ban", "crh", "gan", "iu", "kk", "ku", "mni", "sh", "shi", "sr", "tg", "tly", "uz", "wuu", "zgh", "zh"]
+)
+VARIANT = re.compile(r"-\{([^{}\n]*+)\}-|-\{(?:[A-Za-z;-]*+\|)?\Z|\A\}-")
+FOR_ONE = re.compile(r"\s*+[a-z]{2,4}(?:-[a-z]+)?\s*+:([^;]*+)")
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 SPACES = re.compile(r" {2,}+")
 BLANK = re.compile(r"\n{3,}+")
@@ -25,6 +38,8 @@ def clean(text: str, lists: bool = False) -> str:
         text = TAG.sub("", BREAK.sub("\n", text))
     if "''" in text:
         text = "\n".join(strip_quotes(line) if "'''" in line else line for line in text.split("\n")).replace("''", "")
+    if HOLE in text:
+        text = fill_holes(text)
     if "__" in text:
         text = SWITCH.sub("", text)
     text = LINE.sub(_marked if lists else "\n", "\n" + text.replace("\t", " ").replace("\u00a0", " "))
@@ -48,9 +63,41 @@ def clean_inline(text: str) -> str:
         text = TAG.sub("", text)
     if "''" in text:
         text = "\n".join(strip_quotes(line) for line in text.split("\n")) if "'''" in text else text.replace("''", "")
+    if HOLE in text:
+        text = fill_holes(text)
     if "&" in text:
         text = decode_entities(text)
     return text.strip() if "\n" not in text and "  " not in text else " ".join(text.split())
+
+
+def fill_holes(text: str) -> str:
+    """Brackets that only held what was left out go, and separators at their edges.
+
+    >>> fill_holes(f"Berlin ({HOLE}; ) and Riga ({HOLE}, born {HOLE}1201, {HOLE})")
+    'Berlin and Riga (born 1201)'
+    """
+    if ")" in text or "）" in text:
+        text = LAST.sub("", FIRST.sub(r"\1", EMPTY.sub("", text)))
+    return text.replace(HOLE, "")
+
+
+def without_variants(text: str) -> str:
+    """What `-{...}-` shows: the words as they are, or of those for several variants the first.
+
+    >>> without_variants("-{zh-hans:联邦州; zh-hant:邦}-, 56 -{km}--{H|zh-cn:a;zh-tw:b}-")
+    '联邦州, 56 km'
+    """
+    return VARIANT.sub(_shown, text)
+
+
+def _shown(match: re.Match[str]) -> str:
+    flags, bar, said = (match[1] or "").partition("|")
+    if not bar:
+        flags, said = "", flags
+    if flags.strip() in {"H", "T", "-"}:
+        return ""
+    one = FOR_ONE.match(said)
+    return one[1].strip() if one else said
 
 
 def literal(text: str) -> str:

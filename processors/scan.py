@@ -19,7 +19,15 @@ from processors.found import Found, Scan, boxes, cite, in_order, nest, tags
 from processors.infobox import has_shape, is_infobox
 from processors.links import bare_url, caption_and_alt, gallery_files, is_url, link_target
 from processors.namespaces import CATEGORY, FILE, Namespaces, normal_title, split_prefix
-from processors.plain_text import MARK, clean_inline, literal
+from processors.plain_text import (
+    BEFORE_HOLE,
+    HOLE,
+    MARK,
+    VARIANTS,
+    clean_inline,
+    literal,
+    without_variants,
+)
 from processors.sections import Heading, lay_out, redirect_target, title_span
 from processors.tables import read_table
 from processors.templates import Span, parameters, split_values, template_name
@@ -83,8 +91,9 @@ class _Scanner:
         if len(text) > MAX_SIZE:
             self.degraded.add(Degraded.SIZE)
         # A line break before the first line lets one expression find what stands at the start of any line.
-        self.text = "\n" + text[:MAX_SIZE].replace(MARK, "\ufffd")
+        self.text = "\n" + text[:MAX_SIZE].replace(MARK, "\ufffd").replace(HOLE, "\ufffd")
         self.namespaces = namespaces
+        self.has_variants = namespaces.language in VARIANTS and "-{" in text
         self.out: list[str] = []
         self.last = 1
         self.skip = 0
@@ -134,7 +143,8 @@ class _Scanner:
 
     def flush(self, to: int) -> None:
         if to > self.last:
-            self.out.append(self.text[self.last : to])
+            text = self.text[self.last : to]
+            self.out.append(without_variants(text) if self.has_variants else text)
             self.last = to
 
     def drop(self, mark: int) -> None:
@@ -144,6 +154,11 @@ class _Scanner:
             if heading.mark <= mark:
                 break
             heading.mark = mark
+
+    def hole(self) -> None:
+        """What was here is no text; what stands around it may look odd then."""
+        if self.out and self.out[-1][-2:].rstrip()[-1:] in BEFORE_HOLE:
+            self.out.append(HOLE)
 
     def push(self, kind: str, start: int, count: int, opener: str) -> _Frame:
         self.flush(start)
@@ -233,6 +248,7 @@ class _Scanner:
                     self.add_url(scheme.start(), self.text[scheme.start() : url.end()])
         if not self.name_template(raw, start, end, positional, named):
             return  # the braces are text
+        self.hole()
         self.last = end
         if self.stack:
             self.stack[-1].children.append((start, end))
@@ -252,6 +268,7 @@ class _Scanner:
             start += taken
             frame.count -= taken
             self.drop(frame.mark)
+            self.hole()
             self.last = start
             while self.headings and self.headings[-1].start > inner:
                 self.headings.pop()
@@ -412,8 +429,7 @@ class _Scanner:
         """A link with no mark within: most of them, so this is written for speed."""
         raw, shown = match.group("target", "shown")
         end, out = match.end(), self.out
-        if start > self.last:
-            out.append(self.text[self.last : start])
+        self.flush(start)
         self.last = end
         if self.stack:
             self.stack[-1].children.append((start, end))
@@ -598,6 +614,7 @@ class _Scanner:
             text = clean_inline("".join(self.out[frame.mark :]))
             self.reference(frame.start, end, frame.attributes, self.copy(frame.content, start).strip(), text)
         elif name == "gallery":
+            self.flush(start)
             self.gallery(frame, start, end)
         self.drop(frame.mark)
         self.last = end
@@ -610,10 +627,15 @@ class _Scanner:
         self.found.parts.append((start, end, "Reference", name or ""))
 
     def gallery(self, frame: _Frame, end: int, tag_end: int) -> None:
+        """Its files, from the text gathered since it began: what is nested in a caption is read there already."""
         at, number = frame.content, len(self.found.galleries)
-        for line, line_end, title, (shown, alt) in gallery_files(self.text[at:end], self.namespaces):
-            self.found.media.append((at + line, Media(title=title, caption=shown, alt=alt, gallery=number)))
-            self.found.parts.append((at + line, at + line_end, "Media", title))
+        for name, title, (shown, alt) in gallery_files("".join(self.out[frame.mark :]), self.namespaces):
+            at = max(self.text.find(name, at, min(at + MAX_TITLE, end)), at)
+            line_end = self.text.find("\n", at, end)
+            line_end = end if line_end < 0 else line_end
+            self.found.media.append((at, Media(title=title, caption=shown, alt=alt, gallery=number)))
+            self.found.parts.append((at, line_end, "Media", title))
+            at = line_end
         values = attribute_values(frame.attributes)
         gallery = Gallery(mode=values.get("mode"), caption=values.get("caption"))
         self.found.galleries.append(gallery)

@@ -14,6 +14,7 @@ from pathlib import Path
 from aiokafka.errors import KafkaError
 
 from processors import quality
+from processors.namespaces import Namespaces, has_words, namespaces_of
 from schemas.event import milliseconds
 from schemas.learned import HIGHEST_TARGET
 from schemas.log import InvalidRecord
@@ -180,7 +181,7 @@ def _parse(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     if arguments.html:
         _print_bytes(look.parse_html_file(arguments.file, wiki=arguments.wiki, title=arguments.title))
         return run.OK
-    words = words_of(Settings.from_env(env).siteinfo)(arguments.wiki)
+    words = _words(arguments.wiki, env)
     _print_bytes(look.parse_file(arguments.file, wiki=arguments.wiki, title=arguments.title, namespaces=words))
     return run.OK
 
@@ -188,9 +189,16 @@ def _parse(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
 def _delta(arguments: argparse.Namespace, env: Mapping[str, str]) -> int:
     from streams import look
 
-    words, wiki, title = words_of(Settings.from_env(env).siteinfo)(arguments.wiki), arguments.wiki, arguments.title
+    words, wiki, title = _words(arguments.wiki, env), arguments.wiki, arguments.title
     _print_bytes(look.delta_files(arguments.old, arguments.new, wiki=wiki, title=title, namespaces=words))
     return run.OK
+
+
+def _words(wiki: str, env: Mapping[str, str]) -> Namespaces:
+    words = words_of(Settings.from_env(env).siteinfo)(wiki)
+    if words is namespaces_of(wiki) and not has_words(wiki):
+        print(f"sluice: no words are known of {wiki!r}: it is read with the English ones", file=sys.stderr)
+    return words
 
 
 def _of_a_page(command: argparse.ArgumentParser) -> None:

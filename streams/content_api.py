@@ -192,6 +192,9 @@ class ContentApi:
                     rest = unpacker.unconsumed_tail
                 if len(body) > self._max_body_bytes:
                     raise BodyTooLarge("failed", f"more than {self._max_body_bytes} bytes", may_be_cause=True)
+        if unpacker is not None and not unpacker.eof:
+            # Half a page of HTML would be taken for a page.
+            raise Trouble("not_json", "the gzip ends too early", may_be_cause=True)
         return bytes(body)
 
 

@@ -54,8 +54,9 @@ def delta_files(old: Path, new: Path, *, wiki: str, title: str | None, namespace
 
 
 def read_text(file: Path) -> str:
+    """Without what an editor's program adds: MediaWiki saves no mark of the byte order and one kind of line break."""
     try:
-        return file.read_bytes().decode()
+        return file.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as exc:
         raise UnreadableFile(f"{file} is not UTF-8: byte {exc.start} is {exc.object[exc.start]:#04x}") from exc
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import socket
 import time
 import tracemalloc
@@ -206,7 +207,14 @@ async def test_what_the_rest_api_says_of_a_page_has_a_name(wiki: ApiServer, repl
 
 
 @pytest.mark.parametrize(
-    "reply", [http(429, retry_after="7"), http(500), http(302, location="http://127.0.0.1:1/"), drip(0.02)]
+    "reply",
+    [
+        http(429, retry_after="7"),
+        http(500),
+        http(302, location="http://127.0.0.1:1/"),
+        http(200, gzip.compress(b"<html>" + bytes(9_000))[:-12], content_encoding="gzip"),
+        drip(0.02),
+    ],
 )
 async def test_a_page_that_does_not_come_is_trouble_and_no_answer(wiki: ApiServer, reply: Reply) -> None:
     wiki.replies.append(reply)

@@ -139,6 +139,17 @@ def test_a_gallery_has_mode_and_caption_and_its_files_name_it() -> None:
     assert [(m.title, m.alt, m.gallery) for m in found.media] == [("A.jpg", "x", 0), ("B.jpg", None, None)]
 
 
+def test_the_caption_of_a_file_in_a_gallery_is_plain_text_and_its_place_is_its_line() -> None:
+    text = (
+        "<gallery>\n<!-- first -->\nFile:a.jpg|''A'' [[lake|loch]] and [http://a.org more]<ref>r</ref>{{cn|\n}}\n"
+        "b.jpg|[[One]]\n</gallery>"
+    )
+    found = read(text)
+    assert [(m.title, m.caption) for m in found.media] == [("A.jpg", "A loch and more"), ("B.jpg", "One")]
+    places = [("\n" + text)[a:b] for a, b, kind, _ in found.parts if kind == "Media"]
+    assert [place[:6] for place in places] == ["File:a", "b.jpg|"]
+
+
 # Infoboxes
 
 

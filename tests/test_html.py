@@ -115,6 +115,18 @@ def test_marks_and_back_links_of_references_are_no_links_and_no_text() -> None:
     assert found.plain_text == "Deep."
 
 
+def test_back_links_of_a_note_that_is_cited_several_times_are_not_its_text() -> None:
+    back = '<a href="./A#cite_ref-x_1-{0}"><span class="mw-linkback-text">{0} </span></a>'
+    start = '<ol class="mw-references"><li id="cite_note-x-1">'
+    end = '<span class="mw-reference-text">Doe, Lakes.</span></li></ol>'
+    for both in (
+        f'<span rel="mw:referencedBy" id="mwA">{back.format(1)}{back.format(2)}</span> ',
+        '<span class="mw-cite-backlink"><b>^</b> <sup>a</sup> <sup>b</sup></span> ',
+    ):
+        (note,) = page(f"<p>x</p>{start}{both}{end}").references
+        assert note.text == "Doe, Lakes."
+
+
 def test_a_red_link_has_the_title_it_leads_to_and_says_that_it_is_red() -> None:
     red, blue = page(
         '<p><a rel="mw:WikiLink" href="./Töre_(law)?action=edit&amp;redlink=1" class="new">Töre</a> '
@@ -190,6 +202,15 @@ def test_a_heading_is_kept_whatever_follows_it() -> None:
         ('<style>.a{}</style><p>x<span style="display:none">hidden</span></p>', "x"),
         ('<div class="hatnote">For the film</div><p>x</p><div role="note">y</div>', "x"),
         ('<p>x<sup class="noprint Inline-Template">[citation needed]</sup></p>', "x"),
+        ("<div>a</div><div>\u200b</div><div>\u200b(b)\u200b</div>", "a\n(b)"),
+        ("<p>ពាក្យ\u200bមួយ</p>", "ពាក្យ\u200bមួយ"),  # between words of a script without spaces it is one
+        (
+            '<p>56 <span typeof=\'mw:LanguageVariant\' data-mw-variant=\'{"disabled":{"t":"km"}}\'></span>, '
+            '<span typeof=\'mw:LanguageVariant\' data-mw-variant=\'{"twoway":[{"l":"zh-hans","t":"州"},'
+            '{"l":"zh-hant","t":"邦"}]}\'></span><meta typeof=\'mw:LanguageVariant\' data-mw-variant=\'{"add":true,'
+            '"twoway":[{"l":"zh-hans","t":"x"}]}\'/>.</p>',
+            "56 km, 州.",
+        ),
     ],
 )
 def test_text_is_what_a_reader_sees(html: str, text: str) -> None:

@@ -34,6 +34,23 @@ def test_parse_prints_the_content_of_a_page_in_the_words_of_its_wiki(page: Path,
     assert [section["title"] for section in content["sections"]] == ["", "Tiefe"]
 
 
+def test_a_wiki_that_nobody_knows_is_read_in_english_and_says_so(page: Path, capfd: Any) -> None:
+    for wiki, hint in (("dewki", "no words are known of 'dewki'"), ("dewiki", "")):
+        assert main(["parse", str(page), "--wiki", wiki]) == 0
+        out, err = capfd.readouterr()
+        assert json.loads(out)["wiki"] == wiki
+        assert hint in err
+        assert bool(err) == bool(hint)
+
+
+def test_a_file_of_another_system_is_read_as_mediawiki_would_save_it(tmp_path: Path, capfd: Any) -> None:
+    file = tmp_path / "page.txt"
+    file.write_bytes("\ufeff== Tiefe ==\r\n* 230 m\r\n".encode())
+    assert main(["parse", str(file)]) == 0
+    content = said(capfd)["content"]
+    assert (content["plain_text"], [s["title"] for s in content["sections"]]) == ("230 m", ["", "Tiefe"])
+
+
 def test_parse_prints_the_same_bytes_each_time(page: Path, capfd: Any) -> None:
     outs = [(main(["parse", str(page)]), capfd.readouterr().out) for _ in range(2)]
     assert outs[0] == outs[1]

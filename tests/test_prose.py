@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
+import processors
+import schemas
+import streams
 from streams import cli, metrics
 from streams.settings import Settings
 from streams.topics import Topics
@@ -99,3 +105,13 @@ def test_each_metric_is_in_the_table_with_what_its_help_says_first(metric):
 def test_each_link_to_a_file_of_ours_leads_somewhere(path):
     targets = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", path.read_text(encoding="utf-8"))
     assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_the_examples_in_docstrings_give_what_they_say() -> None:
+    tried = failed = 0
+    for package in (schemas, processors, streams):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            result = doctest.testmod(importlib.import_module(module.name))
+            tried, failed = tried + result.attempted, failed + result.failed
+    assert tried > 30
+    assert failed == 0

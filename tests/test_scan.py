@@ -259,6 +259,38 @@ def test_plain_text_keeps_what_readers_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Berlin ({{lang-de|x}}; {{IPA|y}}) is", "Berlin is"),
+        ("Kiel ({{a}} – {{b}}) is", "Kiel is"),
+        ("柏林（''{{lang|de|x}}''）是", "柏林是"),
+        ("Riga ({{b}}, born 1201, {{c}}) is", "Riga (born 1201) is"),
+        ("call f() or f(a, ) or ( )", "call f() or f(a, ) or ( )"),
+        ("''{{a}}'' (b)", "(b)"),
+        ("a, {{b}} c", "a, c"),
+    ],
+)
+def test_brackets_that_only_held_templates_go_with_them(text: str, expected: str) -> None:
+    assert read(text).plain_text == expected
+
+
+@pytest.mark.parametrize(
+    ("wiki", "text", "expected"),
+    [
+        ("srwiki", "56 -{km}-, [[a]] -{[[TXL]]}-", "56 km, a TXL"),
+        ("zhwiki", "-{zh-hans:州; zh-hant:邦}-議會[[a|-{zh-cn:b;zh-tw:c}-]]", "州議會b"),
+        ("zhwiki", "-{H|zh-cn:a;zh-tw:b}-x-{T|zh:y}-", "x"),
+        ("zhwiki", "== -{A|zh-hans:甲;zh-hant:乙}- ==\nx", "x"),
+        ("enwiki", "R-{CH}-R", "R-{CH}-R"),
+    ],
+)
+def test_of_words_in_variants_the_first_is_shown_on_wikis_that_have_them(wiki: str, text: str, expected: str) -> None:
+    found = read(text, wiki)
+    assert found.plain_text == expected
+    assert [s.title for s in found.sections[1:]] in ([], ["甲"])
+
+
+@pytest.mark.parametrize(
     ("line", "expected"),
     [
         ("''i'' '''b''' '''''both'''''", "i b both"),
@@ -326,6 +358,7 @@ def hostile(length: int) -> dict[str, str]:
     texts["one list"] = "* a\n*# b\n: c\n" * (length // 13)
     texts["attributes"] = "<ref name=" + "a " * (length // 2) + "/>"
     texts["one line of links"] = "[http://a.org b] " * (length // 17)
+    texts["brackets of nothing"] = "({{a}}, {{b}}" * (length // 13)
     texts["chains of templates"] = ("{{a|" * 90 + "}}" * 90) * (length // 540)
     return texts | {f"mix {number}": mixed(1_000, number) * (length // 1_000) for number in range(12)}
 
