@@ -223,4 +223,8 @@ class _Worker:
             process.kill()
         if process.stdin is not None:
             process.stdin.close()
+        # What is left in the pipe is read, else `wait` may never return; unless somebody reads it already.
+        with contextlib.suppress(RuntimeError):
+            if process.stdout is not None:
+                await process.stdout.read()
         return await process.wait()

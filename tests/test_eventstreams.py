@@ -100,7 +100,8 @@ async def curled(url: str, frames: int, *options: str) -> bytes:
         found += piece
     if run.returncode is None:
         run.kill()
-    await run.wait()
+    # To the end: while a full pipe is not read, `wait` never returns.
+    await run.communicate()
     return found
 
 

@@ -96,6 +96,21 @@ async def test_a_page_whose_process_is_killed_twice_has_a_record_that_says_so_an
     assert (found.key, found.change) == (LONG.key, enrich(LONG).change)
 
 
+async def test_a_process_is_ended_also_in_the_middle_of_an_answer_that_nobody_reads(monkeypatch) -> None:
+    monkeypatch.setattr(parse_workers, "BUFFER_BYTES", 1000)
+    worker = parse_workers._Worker("", 30, parse_workers.MEMORY_BYTES)
+    await worker._start()
+    process = worker._process
+    asking = asyncio.create_task(worker._ask(encode_content(LONG), 0, ContentAbsent.CRASH))
+    await asyncio.sleep(0)  # it has begun to write
+    await until(lambda: process.stdin._transport.get_write_buffer_size() == 0)
+    asking.cancel()
+    await asyncio.wait({asking})
+    await until(lambda: process.stdout._paused)
+    async with asyncio.timeout(20):
+        assert await worker.kill() == -signal.SIGKILL
+
+
 async def test_a_page_that_hangs_is_ended_by_the_deadline_and_the_loop_runs_on_meanwhile() -> None:
     before = lost(ContentAbsent.DEADLINE)
     turns = 0
