@@ -34,6 +34,7 @@ class Disk:
     def __init__(self, path: Path, *, topic: str, now_s: float, stale_s: float) -> None:
         """topic: whose cache it is, with the cluster's name. stale_s: age from which it is made anew."""
         self._path = path
+        self._given_ms = -1
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = self._open()
         self._topic = topic
@@ -64,7 +65,10 @@ class Disk:
         return None if found is None else bytes(found[0])
 
     def due(self, until_ms: int) -> Iterator[PageKey]:
-        rows = self._db.execute("select key from page where due <= ? order by due, key", (until_ms,)).fetchall()
+        """Those that it gave since the last write are in use, and not given again."""
+        span = (self._given_ms, until_ms)
+        rows = self._db.execute("select key from page where due > ? and due <= ? order by due, key", span).fetchall()
+        self._given_ms = max(span)
         return (_key(row[0]) for row in rows)
 
     def named(self, ref: str) -> Iterable[PageKey]:
@@ -116,6 +120,7 @@ class Disk:
         gone = [(_text(key),) for key, row in rows.items() if row is None]
         kept = [(_text(key), row.due_ms, row.pending, row.value) for key, row in rows.items() if row is not None]
         refs = [(_hash(ref), _text(key)) for key, row in rows.items() if row is not None for ref in row.refs]
+        self._given_ms = -1
         self._db.executemany("delete from page where key = ?", gone)
         self._db.executemany("insert or replace into page values (?, ?, ?, ?)", kept)
         self._db.executemany("insert or ignore into ref values (?, ?)", refs)

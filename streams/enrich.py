@@ -25,7 +25,15 @@ from schemas.enriched import ContentAbsent
 from schemas.reasons import SetAside, Step
 from streams import metrics
 from streams.failpoints import failpoint
-from streams.kafka import MAX_REQUEST_BYTES, Out, RecordTooLarge, check_size, letter_out, quiet_client_logs
+from streams.kafka import (
+    COMPRESSION,
+    MAX_REQUEST_BYTES,
+    Out,
+    RecordTooLarge,
+    check_size,
+    letter_out,
+    quiet_client_logs,
+)
 from streams.parse_workers import ParseWorkers, Unreadable
 from streams.settings import Settings
 from streams.siteinfo import words_of
@@ -126,7 +134,7 @@ def build_app(settings: Settings, workers: ParseWorkers) -> App:
         topic_allow_declare=False,
         producer_acks=-1,
         producer_linger=0.005,
-        producer_compression_type="lz4",
+        producer_compression_type=COMPRESSION,
         producer_max_request_size=MAX_REQUEST_BYTES,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=4_194_304,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from streams.topics import KEEP_MS, Topics, limits
 
 # Pages in use per partition; all others are on disk only.
 HOT_PAGES = 5_000
+# In one transaction, which a backlog fills: its pages are then written less often, and it costs less by the record.
+MOST_RECORDS = 2_000
 # How often a store on disk learns how far it is: after a crash it reads so much again.
 LOOK_SECONDS = 30.0
 
@@ -43,6 +46,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         handler=Gate(settings),
         dead_letters=topics.deadletter,
         partitions=range(settings.partitions) if settings.assign == "all" else None,
+        max_records=MOST_RECORDS,
     )
     await loop.run(stop)
 
@@ -147,11 +151,7 @@ class Gate:
             shard.flush(rows)
         metrics.RECORDS.labels(Step.GATE, "in").inc(len(records))
         metrics.RECORDS.labels(Step.GATE, "out").inc(len(self._made[partition]))
-        for group in self._made[partition]:
-            for decision, count in group.counts():
-                metrics.DECISIONS.labels(decision.state, decision.reason or "").inc(count)
-                if decision.protect is not None:
-                    metrics.PROTECT_CHOICES.labels(decision.protect.whose).inc(count)
+        self._count(self._made[partition])
         for out in outs:
             if out.topic == self._topics.deadletter:
                 metrics.DEAD_LETTERS.labels(Step.GATE, dict(out.headers)["reason"].decode()).inc()
@@ -160,6 +160,16 @@ class Gate:
         metrics.PAGES.set(sum(each.count for each in self._shards.values()))
         metrics.PENDING.set(sum(each.pending for each in self._shards.values()))
 
+    def _count(self, groups: Sequence[Group]) -> None:
+        states: Counter[tuple[str, str]] = Counter()
+        for group in groups:
+            for decision, count in group.counts():
+                states[decision.state, decision.reason or ""] += count
+                if decision.protect is not None:
+                    metrics.PROTECT_CHOICES.labels(decision.protect.whose).inc(count)
+        for state, count in states.items():
+            metrics.DECISIONS.labels(*state).inc(count)
+
     def _decisions(self, partition: int, record: Any, group: Group) -> Out:
         return Out(
             topic=self._topics.decisions,
@@ -167,8 +177,8 @@ class Gate:
             value=group.value,
             partition=partition,
             headers=[
-                ("offset", str(record.offset).encode()),
-                ("heard_ms", str(self._shards[partition].heard).encode()),
+                ("offset", b"%d" % record.offset),
+                ("heard_ms", b"%d" % self._shards[partition].heard),
             ],
         )
 

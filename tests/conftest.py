@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.record.memory_records import MemoryRecords
 from hypothesis.internal.conjecture import providers
 from xdist.scheduler import LoadScopeScheduling
 
@@ -122,6 +123,21 @@ async def all_readable(settings: Settings, seconds: float = 30) -> None:
     finally:
         await close_consumer(written)
         await close_consumer(committed)
+
+
+def in_log_files(folder: Path, *words: str) -> bool:
+    """Whether a file of a partition has one of the words, also one that waits to be deleted. Batches are unpacked."""
+    for path in folder.glob("*.log*"):
+        try:
+            batches = MemoryRecords(path.read_bytes())
+        except FileNotFoundError:
+            continue  # the cleaner was quicker
+        while batches.has_next():
+            for record in batches.next_batch():
+                said = b"\n".join([record.key or b"", record.value or b"", *(value for _, value in record.headers)])
+                if any(word.encode() in said for word in words):
+                    return True
+    return False
 
 
 def sent_once(records: Iterable[Any]) -> bool:

@@ -115,3 +115,10 @@ async def test_the_gate_starts_from_its_folder_and_from_the_topic_alone_alike(se
         (rev, policy, "released") for rev in (10, 20, 30) for policy in ("live", "fast")
     )
     assert await read_all(settings, Topics(settings).deadletter) == []
+
+
+def test_what_is_due_is_given_once_until_something_is_written_since_it_is_in_use_until_then(disk):
+    disk.write({("w", n): Row(b"", at_ms, frozenset(), 0) for n, at_ms in ((1, 10), (2, 20), (3, 20), (4, 30))})
+    assert [list(disk.due(until_ms)) for until_ms in (10, 5, 20, 20)] == [[("w", 1)], [], [("w", 2), ("w", 3)], []]
+    disk.write({})
+    assert list(disk.due(20)) == [("w", 1), ("w", 2), ("w", 3)]

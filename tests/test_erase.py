@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import orjson
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from conftest import MakeSettings, produce, read_all, shared_data
+from conftest import MakeSettings, in_log_files, produce, read_all, shared_data
 from sse_server import SseServer, canaries, page_change, recent_change
 from test_source import running, until
 
@@ -363,11 +362,11 @@ async def test_a_hidden_string_is_in_no_topic_and_no_file_of_the_broker_and_a_re
         server.messages[1] = type(server.messages[1])(**fields(server.messages[1], SECRET, "kept"))
         async with running(settings):
             await until(settings, lambda log: len(log.events) == 2)
-            assert all(in_files(log) for log in logs)
+            assert all(in_log_files(log, SECRET) for log in logs)
             whole, bare = tmp_path / "whole.ndjson", tmp_path / "bare.ndjson.gz"
             await server.add(hide(5))
             await until(settings, lambda log: bool(kinds(log, b"erasure")))
-            await produce(settings, [replace(content, value=None)])  # as fetch does it
+            await produce(settings, [content._replace(value=None)])  # as fetch does it
             await capture(settings, whole)
             await gone_from(settings, topics, logs)
             await capture(settings, bare)
@@ -412,18 +411,7 @@ async def gone_from(settings: Settings, topics: Topics, logs: list[Path]) -> Non
             await produce(settings, [Out(topic=topics.content, key=b"x:1:1", value=b"x", partition=0)])
             records = [r for name in (topics.source, topics.content) for r in await read_all(settings, name)]
             readable = any(SECRET.encode() in (record.value or b"") for record in records)
-            if not readable and not any(in_files(log) for log in logs):
+            if not readable and not any(in_log_files(log, SECRET) for log in logs):
                 print(f"gone after {time.monotonic() - began:.1f} s")
                 return
             await asyncio.sleep(0.3)
-
-
-def in_files(log: Path) -> bool:
-    """Whether a file of this log has the string. Batches are packed, but lz4 writes what is new to it as it is."""
-    for path in log.glob("*.log*"):
-        try:
-            if path.is_file() and SECRET.encode() in path.read_bytes():
-                return True
-        except FileNotFoundError:
-            continue  # the cleaner was quicker
-    return False

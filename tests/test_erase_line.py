@@ -10,9 +10,8 @@ from typing import Any
 
 import orjson
 import pytest
-from aiokafka.record import MemoryRecords
 from api_server import ApiServer
-from conftest import MakeSettings, produce, read_all
+from conftest import MakeSettings, in_log_files, produce, read_all
 from sse_server import SseServer, canaries, tags_change
 from test_erase import AT_MS, CULPRIT, SECRET, compact_soon, edit, hide
 
@@ -87,7 +86,7 @@ async def test_what_was_hidden_is_in_no_topic_and_no_file_afterwards_and_the_edi
             assert await count(settings, topics.deadletter) >= 1
             # Of a broker that somebody else runs we see no files.
             folders = [*tmp_path_factory.getbasetemp().glob(f"kafka*/data/{settings.topic_prefix}.*")]
-            before = {folder for folder in folders if in_files(folder)}
+            before = {folder for folder in folders if in_log_files(folder, SECRET, CULPRIT)}
             assert {folder.name.split(".")[1] for folder in before} >= HAVE_IT or not folders
             # Not before: a step does not start on topics that are not as they should be.
             await compact_soon(settings, *(row.name for row in topics.table() if "compact" in row.cleanup))
@@ -148,26 +147,11 @@ async def clean(settings: Settings) -> bool:
 
 
 async def clean_files(settings: Settings, folders: list[Path]) -> bool:
-    left = sorted(folder.name for folder in folders if in_files(folder))
+    left = sorted(folder.name for folder in folders if in_log_files(folder, SECRET, CULPRIT))
     if left:
         print(left)
         await produce(settings, fillers(settings))
     return not left
-
-
-def in_files(folder: Path) -> bool:
-    """Whether a file of a partition has the words, also one that waits to be deleted. Batches are unpacked."""
-    for path in folder.glob("*.log*"):
-        try:
-            batches = MemoryRecords(path.read_bytes())
-        except FileNotFoundError:
-            continue  # the cleaner was quicker
-        while batches.has_next():
-            for record in batches.next_batch():
-                said = b"\n".join([record.key or b"", record.value or b"", *(value for _, value in record.headers)])
-                if any(word.encode() in said for word in (SECRET, CULPRIT)):
-                    return True
-    return False
 
 
 def fillers(settings: Settings) -> list[Out]:
