@@ -141,7 +141,7 @@ def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rule
         rules.zero if len(page.names) == len(rules.names) else rules.zero + b"5" * (len(page.names) - len(rules.names)),
         (),
         0 if event.undelete else restores,
-        0,
+        (),
         False,
         0,
         plan,

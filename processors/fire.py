@@ -34,16 +34,16 @@ class Verdict(NamedTuple):
     nominal_ms: int = 0
 
 
-def usual_fire_ms(edit: Edit, policy: int, rules: Rules) -> int:
-    """When an edit fires if nothing puts it off; only a text that is out already goes sooner."""
-    plan: Plan = edit.plan
+def usual_fire_ms(edit: Edit, policy: int, rules: Rules, plan: Plan | None = None) -> int:
+    """When an edit fires if nothing puts it off; only a text that is out already goes sooner. plan: None = its own."""
+    plan = plan or edit.plan
     return edit.start_ms if policy in plan.instant else edit.start_ms + plan.holds_ms[policy] + rules.grace_ms
 
 
 def fire_time(page: Page, edit: Edit, policy: int, rules: Rules) -> int:
     """When an edit fires by itself, whatever it stands on."""
     plan: Plan = edit.plan
-    if policy in plan.simple and not edit.floor_ms:
+    if policy in plan.simple and not edit.floors:
         return edit.start_ms + plan.holds_ms[policy] + rules.grace_ms
     return edit.start_ms if policy in plan.instant else _alone(page, edit, policy, rules).fire_ms
 
@@ -77,6 +77,12 @@ def outcome(page: Page, edit: Edit, policy: int, rules: Rules, until_ms: int | N
     return Verdict(last_ms, alone.reason or Bar.TAINTED, (*alone.signals, stands_on), barred, alone.fire_ms)
 
 
+def floor(edit: Edit, policy: int, rules: Rules) -> int:
+    """When the last thing went that had kept an edit under a policy; 0 if nothing did."""
+    place = rules.lanes[policy][0]
+    return max((at_ms for places, at_ms in edit.floors if place in places), default=0)
+
+
 def _alone(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
     plan: Plan = edit.plan
     rule = plan.rules[policy]
@@ -97,9 +103,10 @@ def _alone(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
         wait_ms = round(rule.require.wait_seconds * 1000)
         due_ms, absent = _review(edit, plan.reviews[policy], wait_ms, due_ms, rules.grace_ms)
         reason = Bar.UNREVIEWED if absent and rule.require.otherwise == "withhold" else reason
-    if edit.floor_ms > due_ms:
+    floor_ms = floor(edit, policy, rules) if edit.floors else 0
+    if floor_ms > due_ms:
         # It stood on an edit that is barred no more.
-        due_ms = edit.floor_ms
+        due_ms = floor_ms
         signals = (*signals, Signal(kind=SignalKind.TAINT, event_id=edit.event_id, at_ms=due_ms))
     return Verdict(due_ms + rules.grace_ms, reason, signals, None, due_ms + rules.grace_ms)
 

@@ -116,12 +116,15 @@ def take_up(page: Page, rules: Rules) -> Page:
 def _rename(page: Page, rules: Rules) -> None:
     gone = tuple(name for name in page.names if name not in rules.names)
     old, names = {name: at for at, name in enumerate(page.names)}, rules.names + gone
+
+    def moved(places: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(names.index(page.names[at]) for at in places)
+
     for edit in page.edits:
         fresh = PENDING if PENDING in edit.states else NONE
         edit.states = bytes(edit.states[old[name]] if name in old else fresh for name in names)
-        edit.out = tuple(
-            (tuple(names.index(page.names[at]) for at in places), fire_ms, then) for places, fire_ms, then in edit.out
-        )
+        edit.out = tuple((moved(each[0]), *each[1:]) for each in edit.out)
+        edit.floors = tuple((moved(places), at_ms) for places, at_ms in edit.floors)
     page.names = names
 
 

@@ -34,15 +34,21 @@ Say = Callable[["Stand", Moment, Decision], None]
 
 @dataclass(slots=True, eq=False)
 class Stand:
-    """How an edit stands under the policy. asked: settled with the edit. floor_ms: when the last taint went from it."""
+    """How an edit stands under the policy. asked: what the rule asks that matches its traits, while it waits.
+
+    floor_ms: when the last taint went from it. fire_ms, under: of one that is out, when it went out and under which
+    policies.
+    """
 
     edit: Edit
+    traits: Traits
     asked: Asked
     state: State | None = State.PENDING
     reason: Bar | None = None
     heard: list[Signal] = field(default_factory=list)
     floor_ms: int = 0
     fire_ms: int = 0
+    under: Policies | None = None
 
 
 class Walk:
@@ -90,14 +96,15 @@ class Walk:
             return
         self._policies, self._rules = policies, policy.in_force(policies.horizon_seconds)
         for stand in self._pending():
-            stand.asked = self._asked(stand.edit)
+            stand.traits = self._traits(stand.edit)
+            stand.asked = self._asked(stand.edit, stand.traits)
 
     def _pending(self) -> list[Stand]:
         return [stand for stand in self.stands if stand.state is State.PENDING]
 
-    def _asked(self, edit: Edit) -> Asked:
+    def _asked(self, edit: Edit, traits: Traits) -> Asked:
         came = max(place for place, _ in self.page.partition.rules if place <= self._place)
-        return asked(self._rules, self._traits(edit), lambda target: learned(self.page, edit, target, came))
+        return asked(self._rules, traits, lambda target: learned(self.page, edit, target, came))
 
     def _traits(self, edit: Edit) -> Traits:
         page, event = self.page, edit.event
@@ -124,7 +131,8 @@ class Walk:
         self._known = self._place
         for edit in new:
             if self._rules:
-                stand = Stand(edit, self._asked(edit))
+                traits = self._traits(edit)
+                stand = Stand(edit, traits, self._asked(edit, traits))
                 self.all.append(stand)
                 self.stands.append(stand)
                 self._neighbours(stand)
@@ -189,6 +197,11 @@ class Walk:
             self._settle(stand, moment, state, ending.fire_ms, signal.at_ms, BARS[signal.kind], signal, ending.why, by)
 
     def _take_back(self, stand: Stand, signal: Signal, moment: Moment) -> None:
+        """Within the horizon of its release; other policies that came into force since count it by their own hold."""
+        if self._policies != stand.under:
+            stand.under, stand.asked = self._policies, self._asked(stand.edit, stand.traits)
+            wait_ms = 0 if stand.asked.instant else stand.asked.hold_ms + self._grace_ms()
+            stand.fire_ms = stand.edit.start_ms + wait_ms
         in_time = signal.at_ms - stand.fire_ms <= stand.asked.rule.horizon_ms
         if in_time and not signal.by_self and signal.kind is not SignalKind.BLOCK:
             self._settle(
@@ -247,7 +260,7 @@ class Walk:
             self._settle(stand, moment, State.SUPERSEDED, fire_ms, fire_ms, None, None, (), by)
             return
         self._settle(stand, moment, State.RELEASED, fire_ms, fire_ms, None, None, ending.why)
-        stand.fire_ms = fire_ms
+        stand.fire_ms, stand.under = fire_ms, self._policies
         for older in self._pending() if latest else ():
             if older.edit.event.rev_id < rev_id:
                 own_ms = self._deadline(older).fire_ms

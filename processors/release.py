@@ -61,7 +61,7 @@ def release(
             return
     turn(edit, lane, RELEASED)
     if fire_ms != usual_fire_ms(edit, lane, rules):
-        edit.out = (*edit.out, (rules.lanes[lane], fire_ms, edit.context))
+        edit.out = (*edit.out, (rules.lanes[lane], fire_ms, edit.context, rules.mark))
     if edit.rev_id > page.newest[lane]:
         page.newest[lane] = edit.rev_id
     decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, extra=extra)
@@ -98,10 +98,9 @@ def take_back(
 ) -> None:
     """Retract an edit that is out, if the signal came within the horizon and is of a kind that can.
 
-    It is told by the rule by which it went out.
+    It is told by the rule by which it went out; if other policies came into force since, by theirs.
     """
-    then = _how_it_went_out(edit, lane, rules)
-    plan: Plan = edit.plan if then is None else rules.plan(page.wiki, then[2], edit.protects)
+    plan, _ = _as_it_went_out(page, edit, lane, rules)
     within = signal.at_ms - fire_ms <= plan.rules[lane].horizon_ms
     if within and not signal.by_self and signal.kind is not SignalKind.BLOCK:
         turn(edit, lane, RETRACTED)
@@ -111,20 +110,28 @@ def take_back(
         )
 
 
-def went_out_ms(edit: Edit, lane: int, rules: Rules) -> int:
+def went_out_ms(page: Page, edit: Edit, lane: int, rules: Rules) -> int:
     """The fire time with which an edit was released."""
-    then = _how_it_went_out(edit, lane, rules)
-    return usual_fire_ms(edit, lane, rules) if then is None else then[1]
+    return _as_it_went_out(page, edit, lane, rules)[1]
 
 
 def keep_how_it_went_out(edit: Edit, rules: Rules) -> None:
     """Before another rule may match an edit: where it is out, it stays as it was."""
     for lane in range(rules.count):
-        if edit.states[lane] == RELEASED and _how_it_went_out(edit, lane, rules) is None:
-            edit.out = (*edit.out, (rules.lanes[lane], usual_fire_ms(edit, lane, rules), edit.context))
+        if edit.states[lane] == RELEASED and _kept(edit, lane, rules) is None:
+            edit.out = (*edit.out, (rules.lanes[lane], usual_fire_ms(edit, lane, rules), edit.context, rules.mark))
 
 
-def _how_it_went_out(edit: Edit, lane: int, rules: Rules) -> Out | None:
+def _as_it_went_out(page: Page, edit: Edit, lane: int, rules: Rules) -> tuple[Plan, int]:
+    kept = _kept(edit, lane, rules)
+    if kept is None:
+        return edit.plan, usual_fire_ms(edit, lane, rules)
+    _, fire_ms, context, mark = kept
+    plan = rules.plan(page.wiki, context, edit.protects)
+    return plan, fire_ms if mark == rules.mark else usual_fire_ms(edit, lane, rules, plan)
+
+
+def _kept(edit: Edit, lane: int, rules: Rules) -> Out | None:
     place = rules.lanes[lane][0]
     return next((each for each in edit.out if place in each[0]), None)
 

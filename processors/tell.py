@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from processors.due import WAIT_MS, attach, close, edit_due, line_up, look_again, next_due, sooner
-from processors.fire import outcome, usual_fire_ms
+from processors.fire import floor, outcome, usual_fire_ms
 from processors.hear import Flagged, Told
 from processors.lineage import LAST_EDITS, REASONS, REVERTS, TEXT_BARS, find
 from processors.plans import Rules
@@ -47,7 +47,7 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules, decision
     page.dirty = True
     edit = Edit(
         hidden.rev_id, hidden.epoch + 1, signal.event_id, signal.at_ms, hidden.sha1, hidden.user, hidden.context,
-        rules.zero + b"5" * (len(page.names) - len(rules.names)), (), 0, 0, hidden.partial,
+        rules.zero + b"5" * (len(page.names) - len(rules.names)), (), 0, (), hidden.partial,
     )  # fmt: skip
     if rules.targets:
         edit.protects = chosen(page, hidden.context[2], signal.at_ms, rules)
@@ -126,7 +126,8 @@ def _clear(page: Page, tainted: list[tuple[Edit, int]], at_ms: int, rules: Rules
     """What of this stands on nothing barred any more waits no longer."""
     for edit, lane in tainted:
         if edit.states[lane] == PENDING and outcome(page, edit, lane, rules).root is None:
-            edit.floor_ms = max(edit.floor_ms, at_ms)
+            if at_ms > floor(edit, lane, rules):
+                edit.floors = (*edit.floors, (rules.lanes[lane], at_ms))
             look_again(page, edit, rules)
 
 
@@ -175,7 +176,7 @@ def _bar(page: Page, edit: Edit, signal: Signal, lane: int, rules: Rules, decisi
         # What is due before the signal happened goes out first, at the tick that lets it; then it is taken back.
         return
     if state == RELEASED:
-        take_back(page, edit, lane, signal, went_out_ms(edit, lane, rules), rules, decisions)
+        take_back(page, edit, lane, signal, went_out_ms(page, edit, lane, rules), rules, decisions)
 
 
 def barred_by_now(page: Page, edit: Edit, lane: int, rules: Rules, decisions: list[Decision]) -> bool:
