@@ -69,11 +69,11 @@ def outcome(page: Page, edit: Edit, policy: int, rules: Rules, until_ms: int | N
     def held(node: Edit, policy: int) -> bool:
         return node.plan.rules[policy].risk is not None and _alone(page, node, policy, rules).reason is Bar.RISK
 
-    barred = root(page, edit, policy, alone.fire_ms, held)
+    last_ms = max(alone.fire_ms, edit.start_ms + rule.max_hold_ms + rules.grace_ms)
+    barred = root(page, edit, policy, alone.fire_ms, last_ms, held)
     if barred is None:
         return alone
     stands_on = Signal(kind=SignalKind.TAINT, event_id=barred.event_id, at_ms=barred.start_ms, by_rev_id=barred.rev_id)
-    last_ms = max(alone.fire_ms, edit.start_ms + rule.max_hold_ms + rules.grace_ms)
     return Verdict(last_ms, alone.reason or Bar.TAINTED, (*alone.signals, stands_on), barred, alone.fire_ms)
 
 
@@ -91,7 +91,8 @@ def _alone(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
     reason: Bar | None = None
     signals: tuple[Signal, ...] = ()
     war = rule.war is not None and any(
-        s.kind is SignalKind.EDIT_WAR and s.at_ms < due_ms + rules.grace_ms for s in edit.signals
+        s.kind is SignalKind.EDIT_WAR and s.model == rule.war.name and s.at_ms < due_ms + rules.grace_ms
+        for s in edit.signals
     )
     if war or rule.clock == "quiet":
         due_ms, signals = _quiet(page, edit, plan.holds_ms[policy], last_ms, rules.grace_ms)

@@ -9,7 +9,8 @@
 Fire time f = start of the hold + hold + grace. A signal about a waiting edit whose event time is before f bars it; at
 or after f the release goes first and the retraction follows, however late the tick comes that would have released it.
 A hold of 0 releases what it observes: no tick, no grace. Nothing is ever un-withheld: text that comes back comes back
-as another revision, or (undeletion, un-hiding) as another epoch of the same one.
+as another revision, or (undeletion, un-hiding) as another epoch of the same one; epochs that lie behind every limit are
+forgotten, so that one undeleted after that is the first again.
 
 `observe` and `advance` change the page that they are given and return it: the caller owns it and must not use an
 older one. Apart from that they are functions: the same page, event and rules give the same page and decisions.

@@ -295,29 +295,38 @@ class Walk:
         gap = in_gap(gaps, needed, stand.edit.start_ms, found.fire_ms) if rule.stall == "closed" else None
         if gap is not None and found.reason is None:
             found = Deadline(found.fire_ms, Bar.COVERAGE_GAP, (*found.why, gap))
-        root = self._root(stand, self._deadline(stand).fire_ms)
+        root = self._root(stand)
         if root is None or rule.plain:
             return found
-        last_ms = max(found.fire_ms, stand.edit.start_ms + rule.max_hold_ms + self._grace_ms())
+        last_ms = self._last_ms(stand)
         taint = self._signal(SignalKind.TAINT, root.edit, root.edit.start_ms, by=root.edit.event.rev_id)
         return Deadline(last_ms, found.reason or Bar.TAINTED, (*found.why, taint))
 
     def _tainted(self, stand: Stand) -> bool:
         if stand.asked.rule.plain or stand.asked.instant:
             return False
-        return self._root(stand, self._deadline(stand).fire_ms) is not None
+        return self._root(stand) is not None
 
-    def _root(self, stand: Stand, fire_ms: int) -> Stand | None:
-        """The barred edit that this one stands on. Only what happened before its fire time counts."""
+    def _last_ms(self, stand: Stand) -> int:
+        """When a tainted edit waits no longer: at the end of the longest hold."""
+        longest_ms = stand.edit.start_ms + stand.asked.rule.max_hold_ms + self._grace_ms()
+        return max(self._deadline(stand).fire_ms, longest_ms)
+
+    def _root(self, stand: Stand) -> Stand | None:
+        """The barred edit that this one stands on.
+
+        What bars counts if it happened before this one's fire time; what clears, before its longest hold ended.
+        """
+        fire_ms, last_ms = self._deadline(stand).fire_ms, self._last_ms(stand)
         path = [stand.edit]
         for below in self._line(stand):
             bars = [s for s in self._barring(below) if s.at_ms < fire_ms]
             if below.state is State.RELEASED or (below.state is State.RETRACTED and not bars):
                 return None
-            if not any(self._removed(below.edit, signal, path) for signal in below.heard):
+            if not any(s.at_ms < last_ms and self._removed(below.edit, s, path) for s in below.heard):
                 kept_back = below.state in {State.WITHHELD, State.RETRACTED}
                 against = [s for s in bars if s.kind in TEXT and kept_back]
-                if self._held(below) or not all(self._lifted(below, bar) for bar in against):
+                if self._held(below) or not all(self._lifted(below, bar, last_ms) for bar in against):
                     return below
             path.append(below.edit)
         return None
@@ -360,19 +369,19 @@ class Walk:
             edit.start_ms <= bar.at_ms and edit.event.rev_sha1 != barred.event.rev_sha1 for edit in path
         )
 
-    def _lifted(self, below: Stand, bar: Signal) -> bool:
+    def _lifted(self, below: Stand, bar: Signal, last_ms: int) -> bool:
         """Whether what barred it was undone. A tag stays though what it tells of was."""
         if bar.kind is SignalKind.HIDE:
             shown = [e.epoch for e in self.page.edits if e.event.rev_id == below.edit.event.rev_id
-                     and e.place <= self._known]  # fmt: skip
+                     and e.place <= self._known and e.start_ms < last_ms]  # fmt: skip
             return max(shown, default=0) > below.edit.epoch
         reverts = [s for s in below.heard if s.kind in REVERTS and not s.by_self]
         told = [bar] if bar.kind in REVERTS else reverts if bar.kind is SignalKind.REVERTED_TAG else []
-        return bool(told) and all(map(self._undone, told))
+        return bool(told) and all(self._undone(revert, last_ms) for revert in told)
 
-    def _undone(self, revert: Signal) -> bool:
+    def _undone(self, revert: Signal, last_ms: int) -> bool:
         undoer = next((s for s in reversed(self.stands) if s.edit.event.rev_id == revert.by_rev_id), None)
-        return undoer is not None and any(s.kind in REVERTS for s in undoer.heard)
+        return undoer is not None and any(s.kind in REVERTS and s.at_ms < last_ms for s in undoer.heard)
 
     def _settle(
         self,

@@ -163,7 +163,7 @@ class Rules:
         self.breaking = any("breaking" in rule.match.page_flags for rule in full)
         self.war_ms = max((round(rule.war.hours * 3_600_000) for rule in full if rule.war), default=0)
         self.neighbours = any(rule.war or (rule.require and rule.require.kind == "other_editor") for rule in full)
-        self.wars = tuple(dict.fromkeys((rule.war.n, round(rule.war.hours * 3_600_000)) for rule in full if rule.war))
+        self.wars = tuple(dict.fromkeys(rule.war for rule in full if rule.war))
 
     def _put_in_lanes(self, lanes: Lanes, every_policy: Sequence[Sequence[Rule]]) -> None:
         self._every_policy = every_policy

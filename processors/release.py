@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import lru_cache
 
 from processors.fire import Verdict, fire_time, usual_fire_ms
@@ -138,7 +137,9 @@ def _kept(edit: Edit, lane: int, rules: Rules) -> Out | None:
 
 def note(edit: Edit, signal: Signal) -> None:
     """Remember a signal about an edit, once."""
-    if not any(s.event_id == signal.event_id and s.kind is signal.kind for s in edit.signals):
+    if not any(
+        s.event_id == signal.event_id and s.kind is signal.kind and s.model == signal.model for s in edit.signals
+    ):
         edit.signals = (*edit.signals, signal)
 
 
@@ -179,7 +180,7 @@ def decide(
     plan = plan or edit.plan
     signals = edit.signals
     if signals or extra:
-        signals = _proof(edit, plan.heeded[lane], lane, decided_for_ms, signal, extra)
+        signals = _proof(edit, plan, lane, decided_for_ms, signal, extra)
     state = edit.states[lane]
     if signal is not None and state == SUPERSEDED:
         by = signal.by_rev_id
@@ -212,14 +213,14 @@ def decide(
 
 def _proof(
     edit: Edit,
-    heeded: Collection[SignalKind],
+    plan: Plan,
     lane: int,
     decided_for_ms: int,
     signal: Signal | None,
     extra: tuple[Signal, ...],
 ) -> tuple[Signal, ...]:
     """The signals that had a part in a decision."""
-    signals = edit.signals
+    signals, heeded, war = edit.signals, plan.heeded[lane], plan.rules[lane].war
     if signal is None and signals:
         # A release that goes before its signal was decided without it.
         signals = tuple(s for s in signals if s.at_ms < decided_for_ms)
@@ -228,6 +229,13 @@ def _proof(
         signals = signals[: signals.index(signal) + 1]
     if extra:
         signals = (*(s for s in extra if s not in signals), *signals)
+    if war is not None:
+        # Of the wars that rules see, this one's.
+        signals = tuple(
+            s if s.kind is not SignalKind.EDIT_WAR else s._replace(model="")
+            for s in signals
+            if s.kind is not SignalKind.EDIT_WAR or s.model == war.name
+        )
     # What only a policy beside it listens to is none of its business; and a block takes nothing back.
     taken_back = edit.states[lane] == RETRACTED
     return tuple(s for s in signals if s.kind in heeded and not (taken_back and s.kind is SignalKind.BLOCK))
