@@ -12,6 +12,7 @@ from processors.strata import chosen
 from processors.tell import has, tell
 from schemas.decision import Decision, Signal
 from schemas.page import PENDING, Context, Edit, Page
+from schemas.policy import War
 from schemas.reasons import SignalKind
 
 TAKEN_AWAY = frozenset({SignalKind.PAGE_DELETE, SignalKind.HIDE})
@@ -141,7 +142,7 @@ def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rule
         rules.zero if len(page.names) == len(rules.names) else rules.zero + b"5" * (len(page.names) - len(rules.names)),
         (),
         0 if event.undelete else restores,
-        0,
+        (),
         False,
         0,
         plan,
@@ -166,11 +167,16 @@ def _note_neighbours(page: Page, edit: Edit, rules: Rules, decisions: list[Decis
                 kind=SignalKind.OTHER_EDITOR, event_id=edit.event_id, at_ms=edit.start_ms, by_rev_id=edit.rev_id
             )
             tell(page, other, signal, rules, decisions)
-    if _at_war(page, edit.start_ms, rules):
-        for other in page.open:
-            if other.plan.wars and _waits_at_war(other) and not has(other, SignalKind.EDIT_WAR):
-                signal = Signal(kind=SignalKind.EDIT_WAR, event_id=edit.event_id, at_ms=edit.start_ms)
-                tell(page, other, signal, rules, decisions)
+    for war in rules.wars:
+        if _at_war(page, edit.start_ms, war):
+            signal = Signal(kind=SignalKind.EDIT_WAR, event_id=edit.event_id, at_ms=edit.start_ms, model=war.name)
+            for other in page.open:
+                if (
+                    other.plan.wars
+                    and _waits_at_war(other, war)
+                    and not any(s.model == war.name for s in other.signals)
+                ):
+                    tell(page, other, signal, rules, decisions)
 
 
 def _waits_for_others(edit: Edit) -> bool:
@@ -179,17 +185,15 @@ def _waits_for_others(edit: Edit) -> bool:
     return plan.wants_others and any(state == PENDING and review == "other_editor" for state, review in reviews)
 
 
-def _waits_at_war(edit: Edit) -> bool:
+def _waits_at_war(edit: Edit, war: War) -> bool:
     plan: Plan = edit.plan
-    return any(state == PENDING and rule.war for state, rule in zip(edit.states, plan.rules, strict=False))
+    return any(state == PENDING and rule.war == war for state, rule in zip(edit.states, plan.rules, strict=False))
 
 
-def _at_war(page: Page, at_ms: int, rules: Rules) -> bool:
-    for number, span_ms in rules.wars:
-        recent = [user for when, user in page.reverts if at_ms - span_ms < when <= at_ms]
-        if len(recent) >= number and len(set(recent)) > 1:
-            return True
-    return False
+def _at_war(page: Page, at_ms: int, war: War) -> bool:
+    span_ms = round(war.hours * 3_600_000)
+    recent = [user for when, user in page.reverts if at_ms - span_ms < when <= at_ms]
+    return len(recent) >= war.n and len(set(recent)) > 1
 
 
 def _release_what_is_out_already(page: Page, edit: Edit, rules: Rules, decisions: list[Decision]) -> None:

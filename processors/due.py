@@ -27,7 +27,7 @@ def attach(wiki: str, edit: Edit, rules: Rules) -> None:
 
 def line_up(page: Page, rules: Rules) -> None:
     """After plans have changed: see anew in which way the edits of a page wait, and for what."""
-    page.tricky = any(edit.plan.special or edit.floor_ms or edit.start_ms < rules.gap_end_ms for edit in page.open) or (
+    page.tricky = any(edit.plan.special or edit.floors or edit.start_ms < rules.gap_end_ms for edit in page.open) or (
         rules.blocks and any(digit in edit.states for edit in page.edits for digit in _KEPT_BACK)
     )
     page.mixed = any(newer.rev_id < older.rev_id for older, newer in pairwise(page.open))

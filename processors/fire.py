@@ -34,16 +34,16 @@ class Verdict(NamedTuple):
     nominal_ms: int = 0
 
 
-def usual_fire_ms(edit: Edit, policy: int, rules: Rules) -> int:
-    """When an edit fires if nothing puts it off; only a text that is out already goes sooner."""
-    plan: Plan = edit.plan
+def usual_fire_ms(edit: Edit, policy: int, rules: Rules, plan: Plan | None = None) -> int:
+    """When an edit fires if nothing puts it off; only a text that is out already goes sooner. plan: None = its own."""
+    plan = plan or edit.plan
     return edit.start_ms if policy in plan.instant else edit.start_ms + plan.holds_ms[policy] + rules.grace_ms
 
 
 def fire_time(page: Page, edit: Edit, policy: int, rules: Rules) -> int:
     """When an edit fires by itself, whatever it stands on."""
     plan: Plan = edit.plan
-    if policy in plan.simple and not edit.floor_ms:
+    if policy in plan.simple and not edit.floors:
         return edit.start_ms + plan.holds_ms[policy] + rules.grace_ms
     return edit.start_ms if policy in plan.instant else _alone(page, edit, policy, rules).fire_ms
 
@@ -69,12 +69,18 @@ def outcome(page: Page, edit: Edit, policy: int, rules: Rules, until_ms: int | N
     def held(node: Edit, policy: int) -> bool:
         return node.plan.rules[policy].risk is not None and _alone(page, node, policy, rules).reason is Bar.RISK
 
-    barred = root(page, edit, policy, alone.fire_ms, held)
+    last_ms = max(alone.fire_ms, edit.start_ms + rule.max_hold_ms + rules.grace_ms)
+    barred = root(page, edit, policy, alone.fire_ms, last_ms, held)
     if barred is None:
         return alone
     stands_on = Signal(kind=SignalKind.TAINT, event_id=barred.event_id, at_ms=barred.start_ms, by_rev_id=barred.rev_id)
-    last_ms = max(alone.fire_ms, edit.start_ms + rule.max_hold_ms + rules.grace_ms)
     return Verdict(last_ms, alone.reason or Bar.TAINTED, (*alone.signals, stands_on), barred, alone.fire_ms)
+
+
+def floor(edit: Edit, policy: int, rules: Rules) -> int:
+    """When the last thing went that had kept an edit under a policy; 0 if nothing did."""
+    place = rules.lanes[policy][0]
+    return max((at_ms for places, at_ms in edit.floors if place in places), default=0)
 
 
 def _alone(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
@@ -85,7 +91,8 @@ def _alone(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
     reason: Bar | None = None
     signals: tuple[Signal, ...] = ()
     war = rule.war is not None and any(
-        s.kind is SignalKind.EDIT_WAR and s.at_ms < due_ms + rules.grace_ms for s in edit.signals
+        s.kind is SignalKind.EDIT_WAR and s.model == rule.war.name and s.at_ms < due_ms + rules.grace_ms
+        for s in edit.signals
     )
     if war or rule.clock == "quiet":
         due_ms, signals = _quiet(page, edit, plan.holds_ms[policy], last_ms, rules.grace_ms)
@@ -97,9 +104,10 @@ def _alone(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
         wait_ms = round(rule.require.wait_seconds * 1000)
         due_ms, absent = _review(edit, plan.reviews[policy], wait_ms, due_ms, rules.grace_ms)
         reason = Bar.UNREVIEWED if absent and rule.require.otherwise == "withhold" else reason
-    if edit.floor_ms > due_ms:
+    floor_ms = floor(edit, policy, rules) if edit.floors else 0
+    if floor_ms > due_ms:
         # It stood on an edit that is barred no more.
-        due_ms = edit.floor_ms
+        due_ms = floor_ms
         signals = (*signals, Signal(kind=SignalKind.TAINT, event_id=edit.event_id, at_ms=due_ms))
     return Verdict(due_ms + rules.grace_ms, reason, signals, None, due_ms + rules.grace_ms)
 

@@ -9,7 +9,8 @@
 Fire time f = start of the hold + hold + grace. A signal about a waiting edit whose event time is before f bars it; at
 or after f the release goes first and the retraction follows, however late the tick comes that would have released it.
 A hold of 0 releases what it observes: no tick, no grace. Nothing is ever un-withheld: text that comes back comes back
-as another revision, or (undeletion, un-hiding) as another epoch of the same one.
+as another revision, or (undeletion, un-hiding) as another epoch of the same one; epochs that lie behind every limit are
+forgotten, so that one undeleted after that is the first again.
 
 `observe` and `advance` change the page that they are given and return it: the caller owns it and must not use an
 older one. Apart from that they are functions: the same page, event and rules give the same page and decisions.
@@ -116,12 +117,15 @@ def take_up(page: Page, rules: Rules) -> Page:
 def _rename(page: Page, rules: Rules) -> None:
     gone = tuple(name for name in page.names if name not in rules.names)
     old, names = {name: at for at, name in enumerate(page.names)}, rules.names + gone
+
+    def moved(places: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(names.index(page.names[at]) for at in places)
+
     for edit in page.edits:
         fresh = PENDING if PENDING in edit.states else NONE
         edit.states = bytes(edit.states[old[name]] if name in old else fresh for name in names)
-        edit.out = tuple(
-            (tuple(names.index(page.names[at]) for at in places), fire_ms, then) for places, fire_ms, then in edit.out
-        )
+        edit.out = tuple((moved(each[0]), *each[1:]) for each in edit.out)
+        edit.floors = tuple((moved(places), at_ms) for places, at_ms in edit.floors)
     page.names = names
 
 

@@ -37,31 +37,32 @@ _KEPT_BACK = frozenset((WITHHELD, HELD, BLOCKED, RETRACTED))
 Held = Callable[[Edit, int], bool]
 
 
-def root(page: Page, edit: Edit, policy: int, fire_ms: int, held: Held) -> Edit | None:
+def root(page: Page, edit: Edit, policy: int, fire_ms: int, last_ms: int, held: Held) -> Edit | None:
     """The barred edit that `edit` stands on under a policy; None if its line is clean.
 
-    fire_ms: only what happened before counts; it was released otherwise.
+    fire_ms: only what barred one before counts; it was released otherwise. last_ms: when it waits no longer, whatever
+    clears its line then.
     """
     path = [edit]
     for node in _line(page, edit):
         state = node.states[policy]
         if state == RELEASED or (state == RETRACTED and not _barred(node, fire_ms)):
             return None
-        if _is_root(page, node, policy, fire_ms, held, path):
+        if _is_root(page, node, policy, fire_ms, last_ms, held, path):
             return node
         path.append(node)
     return None
 
 
-def _is_root(page: Page, node: Edit, policy: int, fire_ms: int, held: Held, path: list[Edit]) -> bool:
+def _is_root(page: Page, node: Edit, policy: int, fire_ms: int, last_ms: int, held: Held, path: list[Edit]) -> bool:
     """Whether it is barred, with something left that is not lifted, and nothing on the way undid it."""
     state = node.states[policy]
     # A block bars only where it found the edit waiting.
     kinds = TEXT_BARS if state == BLOCKED else _TEXT_BARS_BUT_BLOCKS
     bars = [s for s in node.signals if s.kind in kinds and not s.by_self]
-    barred = state in _KEPT_BACK and any(s.at_ms < fire_ms and not _lifted(page, node, s) for s in bars)
+    barred = state in _KEPT_BACK and any(s.at_ms < fire_ms and not _lifted(page, node, s, last_ms) for s in bars)
     itself = state == HELD or (state == PENDING and held(node, policy))
-    return (barred or itself) and not any(_removed(node, s, path) for s in bars)
+    return (barred or itself) and not any(s.at_ms < last_ms and _removed(node, s, path) for s in bars)
 
 
 def reviewed_head(page: Page, policy: int, edit: Edit) -> Edit | None:
@@ -116,16 +117,15 @@ def _removed(barred: Edit, bar: Signal, path: list[Edit]) -> bool:
     )
 
 
-def _lifted(page: Page, barred: Edit, bar: Signal) -> bool:
+def _lifted(page: Page, barred: Edit, bar: Signal, last_ms: int) -> bool:
     """Whether what barred an edit was itself undone. The tag stays, so it goes by the reverts that it repeats."""
     if bar.kind in REVERTS:
         reverter = find(page, bar.by_rev_id or 0)
-        return reverter is not None and any(s.kind in REVERTS for s in reverter.signals)
+        return reverter is not None and any(s.kind in REVERTS and s.at_ms < last_ms for s in reverter.signals)
     if bar.kind is SignalKind.REVERTED_TAG:
         reverts = [s for s in barred.signals if s.kind in REVERTS and not s.by_self]
-        return bool(reverts) and all(_lifted(page, barred, s) for s in reverts)
+        return bool(reverts) and all(_lifted(page, barred, s, last_ms) for s in reverts)
     if bar.kind is SignalKind.HIDE:
         # Until it is shown again, or undeleted.
-        latest = find(page, barred.rev_id)
-        return latest is not None and latest.epoch > barred.epoch
+        return any(e.rev_id == barred.rev_id and e.epoch > barred.epoch and e.start_ms < last_ms for e in page.edits)
     return False

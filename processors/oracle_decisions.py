@@ -18,8 +18,6 @@ JUDGED = (
     "state", "reason", "decided_for_ms", "fire_ms", "superseded_by", "signals", "event_id", "start_ms", "hold_ms",
     "rule", "partial", "protect",
 )  # fmt: skip
-# Under a full rule, of a retraction after other policies came into force: it may be told by these.
-TOLD_BEFORE = frozenset({"fire_ms", "hold_ms", "rule", "protect"})
 PATHS = (
     (State.RELEASED,),
     (State.WITHHELD,),
@@ -106,8 +104,7 @@ def _disagree(fate: Fate, key: EditKey, expected: Decision | None, came: Made | 
 
 
 def _differing(fate: Fate, expected: Decision, came: Decision) -> list[str]:
-    told = TOLD_BEFORE if fate.full and expected.state is State.RETRACTED and fate.changed else frozenset()
-    return [name for name in JUDGED if name not in told and getattr(expected, name) != getattr(came, name)]
+    return [name for name in JUDGED if getattr(expected, name) != getattr(came, name)]
 
 
 def said(decision: Decision, names: Iterable[str] = ()) -> str:

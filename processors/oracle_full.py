@@ -34,15 +34,21 @@ Say = Callable[["Stand", Moment, Decision], None]
 
 @dataclass(slots=True, eq=False)
 class Stand:
-    """How an edit stands under the policy. asked: settled with the edit. floor_ms: when the last taint went from it."""
+    """How an edit stands under the policy. asked: what the rule asks that matches its traits, while it waits.
+
+    floor_ms: when the last taint went from it. fire_ms, under: of one that is out, when it went out and under which
+    policies.
+    """
 
     edit: Edit
+    traits: Traits
     asked: Asked
     state: State | None = State.PENDING
     reason: Bar | None = None
     heard: list[Signal] = field(default_factory=list)
     floor_ms: int = 0
     fire_ms: int = 0
+    under: Policies | None = None
 
 
 class Walk:
@@ -90,14 +96,15 @@ class Walk:
             return
         self._policies, self._rules = policies, policy.in_force(policies.horizon_seconds)
         for stand in self._pending():
-            stand.asked = self._asked(stand.edit)
+            stand.traits = self._traits(stand.edit)
+            stand.asked = self._asked(stand.edit, stand.traits)
 
     def _pending(self) -> list[Stand]:
         return [stand for stand in self.stands if stand.state is State.PENDING]
 
-    def _asked(self, edit: Edit) -> Asked:
+    def _asked(self, edit: Edit, traits: Traits) -> Asked:
         came = max(place for place, _ in self.page.partition.rules if place <= self._place)
-        return asked(self._rules, self._traits(edit), lambda target: learned(self.page, edit, target, came))
+        return asked(self._rules, traits, lambda target: learned(self.page, edit, target, came))
 
     def _traits(self, edit: Edit) -> Traits:
         page, event = self.page, edit.event
@@ -124,7 +131,8 @@ class Walk:
         self._known = self._place
         for edit in new:
             if self._rules:
-                stand = Stand(edit, self._asked(edit))
+                traits = self._traits(edit)
+                stand = Stand(edit, traits, self._asked(edit, traits))
                 self.all.append(stand)
                 self.stands.append(stand)
                 self._neighbours(stand)
@@ -189,6 +197,11 @@ class Walk:
             self._settle(stand, moment, state, ending.fire_ms, signal.at_ms, BARS[signal.kind], signal, ending.why, by)
 
     def _take_back(self, stand: Stand, signal: Signal, moment: Moment) -> None:
+        """Within the horizon of its release; other policies that came into force since count it by their own hold."""
+        if self._policies != stand.under:
+            stand.under, stand.asked = self._policies, self._asked(stand.edit, stand.traits)
+            wait_ms = 0 if stand.asked.instant else stand.asked.hold_ms + self._grace_ms()
+            stand.fire_ms = stand.edit.start_ms + wait_ms
         in_time = signal.at_ms - stand.fire_ms <= stand.asked.rule.horizon_ms
         if in_time and not signal.by_self and signal.kind is not SignalKind.BLOCK:
             self._settle(
@@ -247,7 +260,7 @@ class Walk:
             self._settle(stand, moment, State.SUPERSEDED, fire_ms, fire_ms, None, None, (), by)
             return
         self._settle(stand, moment, State.RELEASED, fire_ms, fire_ms, None, None, ending.why)
-        stand.fire_ms = fire_ms
+        stand.fire_ms, stand.under = fire_ms, self._policies
         for older in self._pending() if latest else ():
             if older.edit.event.rev_id < rev_id:
                 own_ms = self._deadline(older).fire_ms
@@ -282,29 +295,38 @@ class Walk:
         gap = in_gap(gaps, needed, stand.edit.start_ms, found.fire_ms) if rule.stall == "closed" else None
         if gap is not None and found.reason is None:
             found = Deadline(found.fire_ms, Bar.COVERAGE_GAP, (*found.why, gap))
-        root = self._root(stand, self._deadline(stand).fire_ms)
+        root = self._root(stand)
         if root is None or rule.plain:
             return found
-        last_ms = max(found.fire_ms, stand.edit.start_ms + rule.max_hold_ms + self._grace_ms())
+        last_ms = self._last_ms(stand)
         taint = self._signal(SignalKind.TAINT, root.edit, root.edit.start_ms, by=root.edit.event.rev_id)
         return Deadline(last_ms, found.reason or Bar.TAINTED, (*found.why, taint))
 
     def _tainted(self, stand: Stand) -> bool:
         if stand.asked.rule.plain or stand.asked.instant:
             return False
-        return self._root(stand, self._deadline(stand).fire_ms) is not None
+        return self._root(stand) is not None
 
-    def _root(self, stand: Stand, fire_ms: int) -> Stand | None:
-        """The barred edit that this one stands on. Only what happened before its fire time counts."""
+    def _last_ms(self, stand: Stand) -> int:
+        """When a tainted edit waits no longer: at the end of the longest hold."""
+        longest_ms = stand.edit.start_ms + stand.asked.rule.max_hold_ms + self._grace_ms()
+        return max(self._deadline(stand).fire_ms, longest_ms)
+
+    def _root(self, stand: Stand) -> Stand | None:
+        """The barred edit that this one stands on.
+
+        What bars counts if it happened before this one's fire time; what clears, before its longest hold ended.
+        """
+        fire_ms, last_ms = self._deadline(stand).fire_ms, self._last_ms(stand)
         path = [stand.edit]
         for below in self._line(stand):
             bars = [s for s in self._barring(below) if s.at_ms < fire_ms]
             if below.state is State.RELEASED or (below.state is State.RETRACTED and not bars):
                 return None
-            if not any(self._removed(below.edit, signal, path) for signal in below.heard):
+            if not any(s.at_ms < last_ms and self._removed(below.edit, s, path) for s in below.heard):
                 kept_back = below.state in {State.WITHHELD, State.RETRACTED}
                 against = [s for s in bars if s.kind in TEXT and kept_back]
-                if self._held(below) or not all(self._lifted(below, bar) for bar in against):
+                if self._held(below) or not all(self._lifted(below, bar, last_ms) for bar in against):
                     return below
             path.append(below.edit)
         return None
@@ -347,19 +369,19 @@ class Walk:
             edit.start_ms <= bar.at_ms and edit.event.rev_sha1 != barred.event.rev_sha1 for edit in path
         )
 
-    def _lifted(self, below: Stand, bar: Signal) -> bool:
+    def _lifted(self, below: Stand, bar: Signal, last_ms: int) -> bool:
         """Whether what barred it was undone. A tag stays though what it tells of was."""
         if bar.kind is SignalKind.HIDE:
             shown = [e.epoch for e in self.page.edits if e.event.rev_id == below.edit.event.rev_id
-                     and e.place <= self._known]  # fmt: skip
+                     and e.place <= self._known and e.start_ms < last_ms]  # fmt: skip
             return max(shown, default=0) > below.edit.epoch
         reverts = [s for s in below.heard if s.kind in REVERTS and not s.by_self]
         told = [bar] if bar.kind in REVERTS else reverts if bar.kind is SignalKind.REVERTED_TAG else []
-        return bool(told) and all(map(self._undone, told))
+        return bool(told) and all(self._undone(revert, last_ms) for revert in told)
 
-    def _undone(self, revert: Signal) -> bool:
+    def _undone(self, revert: Signal, last_ms: int) -> bool:
         undoer = next((s for s in reversed(self.stands) if s.edit.event.rev_id == revert.by_rev_id), None)
-        return undoer is not None and any(s.kind in REVERTS for s in undoer.heard)
+        return undoer is not None and any(s.kind in REVERTS and s.at_ms < last_ms for s in undoer.heard)
 
     def _settle(
         self,

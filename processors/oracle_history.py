@@ -101,7 +101,7 @@ class Page:
     """texts: the last sixteen (revision, SHA-1) in the order announced, before each what its event says stood there.
 
     topics, protected: what it has from a place of the log on; a protection also says from when. reverts: (place, when,
-    by whom) an edit undid another's. topics_until_ms: until when topics wait that came before any edit.
+    by whom) an edit undid another's. early_until_ms: until when that waits which came before any edit.
     """
 
     key: PageKey
@@ -111,15 +111,18 @@ class Page:
     topics: list[tuple[int, frozenset[str]]] = field(default_factory=list)
     protected: list[tuple[int, int, bool]] = field(default_factory=list)
     reverts: list[tuple[int, int, str]] = field(default_factory=list)
-    topics_until_ms: int = 0
+    early_until_ms: int = 0
 
-    def has_edits(self, place: int) -> bool:
-        """Whether one of its edits is known still."""
-        return any(e.place < place and e.start_ms > self.partition.forgotten_before(place) for e in self.edits)
+    def known(self, place: int) -> list[Edit]:
+        """Its edits that were announced before a place of the log, and are not forgotten there."""
+        gone_ms = self.partition.forgotten_before(place)
+        return [e for e in self.edits if e.place < place and e.start_ms > gone_ms]
 
     def newest(self, rev_id: int, before: int) -> Edit | None:
-        """The newest epoch of a revision that was announced before a place of the log."""
-        return next((e for e in reversed(self.edits) if e.event.rev_id == rev_id and e.place < before), None)
+        """The newest epoch of a revision that was announced before a place of the log, and is known there still."""
+        gone_ms = self.partition.forgotten_before(before)
+        edits = (e for e in reversed(self.edits) if e.event.rev_id == rev_id and e.place < before)
+        return next((e for e in edits if e.start_ms > gone_ms), None)
 
 
 Target = tuple[int, Signal]
@@ -159,7 +162,7 @@ def _declared(page: Page, place: int, event: PageChange) -> list[int]:
     if event.revert is None:
         return []
     oldest, newest = event.revert.oldest_rev_id, event.revert.newest_rev_id
-    return [e.event.rev_id for e in page.edits if e.place < place and oldest <= e.event.rev_id <= newest]
+    return [e.event.rev_id for e in page.known(place) if oldest <= e.event.rev_id <= newest]
 
 
 def reverted_tag(page: Page, place: int, offered: Offered) -> Iterator[Target]:
@@ -173,7 +176,7 @@ def deleted(page: Page, place: int, offered: Offered) -> Iterator[Target]:
     event = offered.event
     if isinstance(event, PageChange) and event.kind == "delete":
         shown = event.performer or event.content_visible or event.editor_visible or event.comment_visible
-        for rev_id in dict.fromkeys(e.event.rev_id for e in page.edits if e.place < place):
+        for rev_id in dict.fromkeys(e.event.rev_id for e in page.known(place)):
             yield rev_id, _signal(SignalKind.PAGE_DELETE if shown else SignalKind.HIDE, event)
 
 
@@ -254,8 +257,8 @@ def _page(
 
 def _is_known(page: Page, place: int, waiting: Sequence[tuple[int, int, Signal]]) -> bool:
     """Whether an edit is known still, or something waits for one."""
-    last_ms = max([page.topics_until_ms, *(signal.at_ms + WAIT_MS for _, _, signal in waiting)])
-    return page.has_edits(place) or page.partition.time_before(place) < last_ms
+    last_ms = max([page.early_until_ms, *(signal.at_ms + WAIT_MS for _, _, signal in waiting)])
+    return bool(page.known(place)) or page.partition.time_before(place) < last_ms
 
 
 def _announce(page: Page, place: int, offered: Offered) -> Edit | None:
@@ -266,7 +269,7 @@ def _announce(page: Page, place: int, offered: Offered) -> Edit | None:
         return None
     if not isinstance(event, PageChange) or event.kind not in EDIT_KINDS:
         return None
-    known = [edit for edit in page.edits if edit.event.rev_id == event.rev_id]
+    known = [edit for edit in page.known(place) if edit.event.rev_id == event.rev_id]
     undelete = event.kind == "undelete"
     if known and not (undelete and _taken_away(known[-1])):
         return None  # a repeat; or a history merge: other revisions came to a page that stood
@@ -314,15 +317,21 @@ def _note(page: Page, place: int, offered: Offered, told: Sequence[Target]) -> N
     event = offered.event
     if isinstance(event, Prediction) and event.meta.stream not in RISK_STREAMS:
         page.topics.append((place, frozenset(t for t, sure in event.probabilities.items() if sure >= TOPIC)))
-        if not page.has_edits(place):
-            page.topics_until_ms = max(page.topics_until_ms, event.meta.at_ms + WAIT_MS)
+        _keep(page, place, event.meta.at_ms)
     elif (protected := protects(offered)) is not None and offered.event is not None:
         page.protected.append((place, offered.event.meta.at_ms, protected))
+        _keep(page, place, offered.event.meta.at_ms)
     elif isinstance(event, PageChange) and event.editor is not None:
         undone = [signal for _, signal in told if signal.kind in REVERTS and not signal.by_self]
         if undone:
             edit = page.newest(event.rev_id, place + 1)
             page.reverts.append((place, event.rev_ms if edit is None else edit.start_ms, event.editor.user_text))
+
+
+def _keep(page: Page, place: int, at_ms: int) -> None:
+    """What comes before any edit of the page waits for one."""
+    if not page.known(place):
+        page.early_until_ms = max(page.early_until_ms, at_ms + WAIT_MS)
 
 
 def _block(page: Page, block: Unplaced) -> None:

@@ -46,12 +46,6 @@ class Fate:
     full: bool = False
 
     @property
-    def changed(self) -> bool:
-        """Whether other policies came into force between its first transition and its last."""
-        first, last = self.steps[0].moment[0], self.steps[-1].moment[0]
-        return any(first < place <= last for place, _ in self.page.partition.rules)
-
-    @property
     def released(self) -> Step | None:
         return next((step for step in self.steps if step.decision.state is State.RELEASED), None)
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from typing import Self
+from zlib import crc32
 
 from processors.hear import RISK_STREAMS
 from processors.wikis import can_approve, can_patrol
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.learned import NOTHING_LEARNED, Learned, Protect, Stratum
-from schemas.log import Gap
+from schemas.log import Gap, encode_policies
 from schemas.page import PENDING, Context, Lanes
 from schemas.policy import Match, Policies, Rule
 from schemas.reasons import BASE_SIGNALS, EditorClass, SignalKind
@@ -113,11 +114,11 @@ class Plan:
 class Rules:
     """Policies in force, with the plans made so far.
 
-    watermarks: the distinct sets of streams that rules require; the first is that of every plain hold. gaps: the spans
-    of event time that nobody heard; gap_end_ms: what began after that lies in none of them. names: of the policies, in
-    their order. targets: the protections that rules ask for. learned: the table in force; before: the one that was when
-    these policies came into force, for edits that were observed before them. active_from_ms: from when on it is known
-    how active pages are, None = not yet.
+    mark: tells these policies from others. watermarks: the distinct sets of streams that rules require; the first is
+    that of every plain hold. gaps: the spans of event time that nobody heard; gap_end_ms: what began after that lies in
+    none of them. names: of the policies, in their order. targets: the protections that rules ask for. learned: the
+    table in force; before: the one that was when these policies came into force, for edits that were observed before
+    them. active_from_ms: from when on it is known how active pages are, None = not yet.
     Per lane: lanes (the policies that share it, by their place in `names`), spoken (the name of the first of them, by
     which decisions name them all), weights (how many they are), policies (their rules). count: how many lanes. shared:
     by the spoken name, (place, name) of each policy of the lane; None if no two policies are alike.
@@ -133,6 +134,7 @@ class Rules:
         active_from_ms: int | None = None,
     ) -> None:
         self.source = policies
+        self.mark = crc32(encode_policies(policies))
         self.gaps = tuple(gaps)
         self.gap_end_ms = max((gap.to_ms for gap in gaps), default=-1)
         self.learned, self.before, self.active_from_ms = learned, before, active_from_ms
@@ -161,7 +163,7 @@ class Rules:
         self.breaking = any("breaking" in rule.match.page_flags for rule in full)
         self.war_ms = max((round(rule.war.hours * 3_600_000) for rule in full if rule.war), default=0)
         self.neighbours = any(rule.war or (rule.require and rule.require.kind == "other_editor") for rule in full)
-        self.wars = tuple(dict.fromkeys((rule.war.n, round(rule.war.hours * 3_600_000)) for rule in full if rule.war))
+        self.wars = tuple(dict.fromkeys(rule.war for rule in full if rule.war))
 
     def _put_in_lanes(self, lanes: Lanes, every_policy: Sequence[Sequence[Rule]]) -> None:
         self._every_policy = every_policy

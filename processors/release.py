@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from functools import lru_cache
 
 from processors.fire import Verdict, fire_time, usual_fire_ms
@@ -61,7 +60,7 @@ def release(
             return
     turn(edit, lane, RELEASED)
     if fire_ms != usual_fire_ms(edit, lane, rules):
-        edit.out = (*edit.out, (rules.lanes[lane], fire_ms, edit.context))
+        edit.out = (*edit.out, (rules.lanes[lane], fire_ms, edit.context, rules.mark))
     if edit.rev_id > page.newest[lane]:
         page.newest[lane] = edit.rev_id
     decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, extra=extra)
@@ -98,10 +97,9 @@ def take_back(
 ) -> None:
     """Retract an edit that is out, if the signal came within the horizon and is of a kind that can.
 
-    It is told by the rule by which it went out.
+    It is told by the rule by which it went out; if other policies came into force since, by theirs.
     """
-    then = _how_it_went_out(edit, lane, rules)
-    plan: Plan = edit.plan if then is None else rules.plan(page.wiki, then[2], edit.protects)
+    plan, _ = _as_it_went_out(page, edit, lane, rules)
     within = signal.at_ms - fire_ms <= plan.rules[lane].horizon_ms
     if within and not signal.by_self and signal.kind is not SignalKind.BLOCK:
         turn(edit, lane, RETRACTED)
@@ -111,27 +109,37 @@ def take_back(
         )
 
 
-def went_out_ms(edit: Edit, lane: int, rules: Rules) -> int:
+def went_out_ms(page: Page, edit: Edit, lane: int, rules: Rules) -> int:
     """The fire time with which an edit was released."""
-    then = _how_it_went_out(edit, lane, rules)
-    return usual_fire_ms(edit, lane, rules) if then is None else then[1]
+    return _as_it_went_out(page, edit, lane, rules)[1]
 
 
 def keep_how_it_went_out(edit: Edit, rules: Rules) -> None:
     """Before another rule may match an edit: where it is out, it stays as it was."""
     for lane in range(rules.count):
-        if edit.states[lane] == RELEASED and _how_it_went_out(edit, lane, rules) is None:
-            edit.out = (*edit.out, (rules.lanes[lane], usual_fire_ms(edit, lane, rules), edit.context))
+        if edit.states[lane] == RELEASED and _kept(edit, lane, rules) is None:
+            edit.out = (*edit.out, (rules.lanes[lane], usual_fire_ms(edit, lane, rules), edit.context, rules.mark))
 
 
-def _how_it_went_out(edit: Edit, lane: int, rules: Rules) -> Out | None:
+def _as_it_went_out(page: Page, edit: Edit, lane: int, rules: Rules) -> tuple[Plan, int]:
+    kept = _kept(edit, lane, rules)
+    if kept is None:
+        return edit.plan, usual_fire_ms(edit, lane, rules)
+    _, fire_ms, context, mark = kept
+    plan = rules.plan(page.wiki, context, edit.protects)
+    return plan, fire_ms if mark == rules.mark else usual_fire_ms(edit, lane, rules, plan)
+
+
+def _kept(edit: Edit, lane: int, rules: Rules) -> Out | None:
     place = rules.lanes[lane][0]
     return next((each for each in edit.out if place in each[0]), None)
 
 
 def note(edit: Edit, signal: Signal) -> None:
     """Remember a signal about an edit, once."""
-    if not any(s.event_id == signal.event_id and s.kind is signal.kind for s in edit.signals):
+    if not any(
+        s.event_id == signal.event_id and s.kind is signal.kind and s.model == signal.model for s in edit.signals
+    ):
         edit.signals = (*edit.signals, signal)
 
 
@@ -172,7 +180,7 @@ def decide(
     plan = plan or edit.plan
     signals = edit.signals
     if signals or extra:
-        signals = _proof(edit, plan.heeded[lane], lane, decided_for_ms, signal, extra)
+        signals = _proof(edit, plan, lane, decided_for_ms, signal, extra)
     state = edit.states[lane]
     if signal is not None and state == SUPERSEDED:
         by = signal.by_rev_id
@@ -205,14 +213,14 @@ def decide(
 
 def _proof(
     edit: Edit,
-    heeded: Collection[SignalKind],
+    plan: Plan,
     lane: int,
     decided_for_ms: int,
     signal: Signal | None,
     extra: tuple[Signal, ...],
 ) -> tuple[Signal, ...]:
     """The signals that had a part in a decision."""
-    signals = edit.signals
+    signals, heeded, war = edit.signals, plan.heeded[lane], plan.rules[lane].war
     if signal is None and signals:
         # A release that goes before its signal was decided without it.
         signals = tuple(s for s in signals if s.at_ms < decided_for_ms)
@@ -221,6 +229,13 @@ def _proof(
         signals = signals[: signals.index(signal) + 1]
     if extra:
         signals = (*(s for s in extra if s not in signals), *signals)
+    if war is not None:
+        # Of the wars that rules see, this one's.
+        signals = tuple(
+            s if s.kind is not SignalKind.EDIT_WAR else s._replace(model="")
+            for s in signals
+            if s.kind is not SignalKind.EDIT_WAR or s.model == war.name
+        )
     # What only a policy beside it listens to is none of its business; and a block takes nothing back.
     taken_back = edit.states[lane] == RETRACTED
     return tuple(s for s in signals if s.kind in heeded and not (taken_back and s.kind is SignalKind.BLOCK))

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from processors import gate
 from processors.due import WAIT_MS
 from processors.hear import Blocked, Edited, Flagged, Heard, hear
+from processors.lineage import find
 from processors.plans import ACTIVITY_MS, Rules
 from processors.store import Memory, PageKey, Row, Store
 from processors.teach import lessons
@@ -238,6 +239,10 @@ class Shard:
         if page is None:
             page = gate.new_page(*key, rules)
         edits, due_ms, page.dirty = len(page.edits), page.due_ms, False
+        if self._waiting and type(heard) is Edited and find(page, heard.rev_id) is None:
+            # What is so of the page as a whole counts for its edit from the first.
+            for lost in self._found(heard, of_pages=True):
+                gate.observe(page, lost, rules)
         _, decisions = gate.observe(page, heard, rules)
         if type(heard) is Edited and len(page.edits) > edits:
             if rules.blocks or rules.titles:
@@ -391,11 +396,11 @@ class Shard:
             keys = {key for key in keys if (page := self.page(key)) is not None and page.title == title}
         return sorted(keys)
 
-    def _found(self, edit: Edited) -> Iterator[Heard]:
-        """What waited for this page or this editor."""
+    def _found(self, edit: Edited, *, of_pages: bool = False) -> Iterator[Heard]:
+        """What waited for this page or this editor. of_pages: only what is said of a page as a whole."""
         refs = {_title_ref(edit.wiki, edit.title), edit.user and _user_ref(edit.wiki, edit.user)}
         for key, lost in list(self._waiting.items()):
-            if lost.ref in refs:
+            if lost.ref in refs and (not of_pages or isinstance(lost.heard, Flagged)):
                 if not isinstance(lost.heard, Blocked):
                     del self._waiting[key]
                     self.beside[key] = None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from processors.due import WAIT_MS, attach, close, edit_due, line_up, look_again, next_due, sooner
-from processors.fire import outcome, usual_fire_ms
+from processors.fire import floor, outcome, usual_fire_ms
 from processors.hear import Flagged, Told
-from processors.lineage import LAST_EDITS, REASONS, REVERTS, TEXT_BARS, find
+from processors.lineage import REASONS, REVERTS, find
 from processors.plans import Rules
 from processors.release import decide, keep_how_it_went_out, note, release, take_back, turn, went_out_ms
 from processors.ring import merged
@@ -17,8 +15,9 @@ from schemas.page import BLOCKED, PENDING, RELEASED, SUPERSEDED, WITHHELD, Edit,
 from schemas.policy import Rule
 from schemas.reasons import SignalKind
 
-# An edit that was held for its risk, or its missing score, may be held no more.
-CLEARING = frozenset({SignalKind.RISK, SignalKind.PATROL, SignalKind.APPROVE})
+# What may clear those above an edit: a signal that tells which of them undid it, or undoes what did; and one by which
+# it is held for its risk, or its missing score, no more.
+_MAY_CLEAR = frozenset({*REASONS, SignalKind.RISK, SignalKind.PATROL, SignalKind.APPROVE})
 
 
 def told(page: Page, told: Told, rules: Rules, decisions: list[Decision]) -> None:
@@ -47,7 +46,7 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules, decision
     page.dirty = True
     edit = Edit(
         hidden.rev_id, hidden.epoch + 1, signal.event_id, signal.at_ms, hidden.sha1, hidden.user, hidden.context,
-        rules.zero + b"5" * (len(page.names) - len(rules.names)), (), 0, 0, hidden.partial,
+        rules.zero + b"5" * (len(page.names) - len(rules.names)), (), 0, (), hidden.partial,
     )  # fmt: skip
     if rules.targets:
         edit.protects = chosen(page, hidden.context[2], signal.at_ms, rules)
@@ -103,13 +102,13 @@ def tell(page: Page, edit: Edit | None, signal: Signal, rules: Rules, decisions:
     # A hiding that two streams report, or that ended before this epoch began, says nothing new.
     if edit is None or (edit.epoch and signal.at_ms < edit.start_ms):
         return
-    if any(s.event_id == signal.event_id and s.kind is signal.kind for s in edit.signals):
+    if any(s.event_id == signal.event_id and s.kind is signal.kind and s.model == signal.model for s in edit.signals):
         return
     if signal.kind is SignalKind.REVERTED_TAG and _only_reverted_by_self(edit):
         signal = Signal(kind=signal.kind, event_id=signal.event_id, at_ms=signal.at_ms, by_self=True)
     page.dirty = True
     bars = signal.kind in REASONS
-    tainted = _tainted(page, signal.at_ms, rules) if page.tricky and _clears(page, edit, signal) else []
+    tainted = _tainted(page, signal.at_ms, rules) if page.tricky and signal.kind in _MAY_CLEAR else []
     for lane in range(rules.count) if bars else ():
         if _concerns(edit.plan.rules[lane], signal):
             _bar(page, edit, signal, lane, rules, decisions)
@@ -126,21 +125,9 @@ def _clear(page: Page, tainted: list[tuple[Edit, int]], at_ms: int, rules: Rules
     """What of this stands on nothing barred any more waits no longer."""
     for edit, lane in tainted:
         if edit.states[lane] == PENDING and outcome(page, edit, lane, rules).root is None:
-            edit.floor_ms = max(edit.floor_ms, at_ms)
+            if at_ms > floor(edit, lane, rules):
+                edit.floors = (*edit.floors, (rules.lanes[lane], at_ms))
             look_again(page, edit, rules)
-
-
-def _clears(page: Page, edit: Edit, signal: Signal) -> bool:
-    """Whether a signal may clear what stands on an edit: by telling which later one undid it, or that one's undoing."""
-    if signal.kind not in REASONS:
-        return signal.kind in CLEARING
-    return any(s.kind in TEXT_BARS for s in edit.signals) or _undid(page, edit)
-
-
-def _undid(page: Page, edit: Edit) -> bool:
-    """Whether this edit is why others are barred."""
-    near = islice(reversed(page.edits), LAST_EDITS)
-    return any(signal.by_rev_id == edit.rev_id for other in near for signal in other.signals)
 
 
 def _concerns(rule: Rule, signal: Signal) -> bool:
@@ -175,7 +162,7 @@ def _bar(page: Page, edit: Edit, signal: Signal, lane: int, rules: Rules, decisi
         # What is due before the signal happened goes out first, at the tick that lets it; then it is taken back.
         return
     if state == RELEASED:
-        take_back(page, edit, lane, signal, went_out_ms(edit, lane, rules), rules, decisions)
+        take_back(page, edit, lane, signal, went_out_ms(page, edit, lane, rules), rules, decisions)
 
 
 def barred_by_now(page: Page, edit: Edit, lane: int, rules: Rules, decisions: list[Decision]) -> bool:

@@ -31,8 +31,11 @@ PENDING, RELEASED, WITHHELD, SUPERSEDED, RETRACTED, NONE, HELD, BLOCKED = b"0123
 Context = tuple[int, tuple[str, ...], str, tuple[str, ...], tuple[str, ...]]
 # Which policies, by their place in `names`, share a digit.
 Lanes = tuple[tuple[int, ...], ...]
-# (which policies, by their place in `names`, when it went out under them, what a rule matched then).
-Out = tuple[tuple[int, ...], int, Context]
+# (which policies, by their place in `names`, when it went out under them, what a rule matched then, and which policies
+# were in force: `Rules.mark`).
+Out = tuple[tuple[int, ...], int, Context, int]
+# (under which policies, when the last thing went that had kept an edit).
+Floor = tuple[tuple[int, ...], int]
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +44,7 @@ class Edit:
 
     start_ms: when its hold began. sha1 is base-36 or None (hidden). user: a one-way key of its editor, or None (not
     known). states: a digit per policy; see `Page.lanes`. restores: the latest earlier revision with the same text, 0 if
-    none. floor_ms: when the last thing went that had kept it. partial: its parent was never seen. protects: how holds
+    none. floors: when the last thing went that had kept it. partial: its parent was never seen. protects: how holds
     were chosen for it when it was observed, in the order of their targets. out: how it went out, where that is not what
     its plan says of every edit. plan: derived, see `processors.plans`. look_ms: derived, before that watermark it will
     not fire.
@@ -57,7 +60,7 @@ class Edit:
     states: bytes
     signals: tuple[Signal, ...] = ()
     restores: int = 0
-    floor_ms: int = 0
+    floors: tuple[Floor, ...] = ()
     partial: bool = False
     look_ms: int = 0
     plan: Any = None
@@ -149,8 +152,8 @@ def encode_page(page: Page) -> bytes:
 def _edit(e: Edit, lanes: Lanes) -> Sequence[Any]:
     states = _digits(e.states, lanes).decode()
     head: tuple[Any, ...] = (e.rev_id, e.epoch, e.event_id, e.start_ms, e.sha1, e.user, e.context, states)
-    if e.signals or e.restores or e.floor_ms or e.partial or e.protects or e.out:
-        head = (*head, [encode_signal(signal) for signal in e.signals], e.restores, e.floor_ms, int(e.partial), e.out)
+    if e.signals or e.restores or e.floors or e.partial or e.protects or e.out:
+        head = (*head, [encode_signal(signal) for signal in e.signals], e.restores, e.floors, int(e.partial), e.out)
     return (*head, e.protects[0].stratum.activity, *map(_protect, e.protects)) if e.protects else head
 
 
@@ -226,10 +229,13 @@ def _read_edit(doc: Sequence[Any], wiki: str) -> Edit:
         states.encode(),
     )
     if len(doc) > 8:
-        signals, edit.restores, edit.floor_ms, partial, out = doc[8:13]
+        signals, edit.restores, floors, partial, out = doc[8:13]
         edit.signals = tuple(decode_signal(signal) for signal in signals)
+        edit.floors = tuple((tuple(places), int(at_ms)) for places, at_ms in floors)
         edit.partial = bool(partial)
-        edit.out = tuple((tuple(places), int(fire_ms), _read_context(then)) for places, fire_ms, then in out)
+        edit.out = tuple(
+            (tuple(places), int(fire_ms), _read_context(then), int(mark)) for places, fire_ms, then, mark in out
+        )
     if len(doc) > 13:
         stratum = Stratum(wiki, editor_class, doc[13])
         edit.protects = tuple(_read_protect(each, stratum) for each in doc[14:])

@@ -62,6 +62,11 @@ class War:
     n: int = 3
     hours: float = 24.0
 
+    @property
+    def name(self) -> str:
+        """By which an edit remembers which war it was: rules may see one where others do not."""
+        return f"{self.n} in {self.hours:g} h"
+
 
 # No slots, so that what is asked for at every edit is computed once.
 @dataclass(frozen=True, kw_only=True)

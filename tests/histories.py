@@ -106,7 +106,7 @@ SETS = (
     policies(
         policy("quiet", 'hold = 60\nclock = "quiet"\nmax_hold = 200\nemit = "each"'),
         policy("wars", "hold = 60\nmax_hold = 250\nwar = {n = 2, hours = 1}\ntrust = { trusted = 0.5 }"),
-        policy("open", 'hold = 40\nstall = "open"'),
+        policy("open", 'hold = 40\nstall = "open"\nwar = {n = 3}'),
     ),
     policies(
         policy(
@@ -223,6 +223,7 @@ class History(RuleBasedStateMachine):
         self.writer = Writer()
         self.rules: Policies = SHORT
         self.crowded = False
+        self.forgotten: set[int] = set()
 
     @initialize(number=st.integers(0, 99))
     def begin(self, number: int) -> None:
@@ -331,7 +332,7 @@ class History(RuleBasedStateMachine):
         if self.writer.revs[page]:
             rev = self.writer.revs[page][-1]
             self.writer.change("delete", page, rev, "gone", "u2")
-            if undelete:
+            if undelete and rev not in self.forgotten:
                 self.writer.wait(after)
                 self.writer.change("undelete", page, rev, "back", "u2")
 
@@ -418,7 +419,8 @@ class Changing(History):
 
     @rule()
     def months_go_by(self) -> None:
-        """How active pages are is known then."""
+        """How active pages are is known then; which epochs there were is forgotten."""
+        self.forgotten = {rev for revs in self.writer.revs.values() for rev in revs}
         for _ in range(2):
             self.writer.wait(31 * 86_400)
             self.writer.tick(0)

@@ -435,6 +435,26 @@ def test_a_retraction_tells_of_its_release_what_the_release_told(restarted):
         assert (d.fire_ms, d.hold_ms, d.rule) == told[d.rev_id]
 
 
+def test_after_other_policies_came_into_force_a_retraction_is_told_by_these():
+    line = Ruled('hold = 50\nrestore = "instant"\nhorizon = 100')
+    line.edit(1, at=0)
+    line.heard(60)
+    line.edit(2, at=70, sha1=sha("r1"))
+    line.rules('hold = 500\nrestore = "instant"\nhorizon = 100')
+    for rev in (1, 2):
+        line.tags(rev, 600, "mw-reverted")
+    assert [(d.rev_id, d.state.value, (d.fire_ms - EPOCH) // 1000, d.hold_ms // 1000) for d in line.decisions] == [
+        (1, "released", 60, 50), (2, "released", 70, 50), (1, "retracted", 510, 500), (2, "retracted", 580, 500),
+    ]  # fmt: skip
+
+
+def test_a_protection_that_is_heard_before_the_first_edit_of_its_page_holds_that_edit():
+    line = Ruled('match = { page_flags = ["protected"] }\nhold = 100', "hold = 0")
+    line.log("protect", "protect", 0, params={})
+    assert line.edit(1, at=5) == []
+    assert line.heard(115) == [(1, "released")]
+
+
 def test_topics_that_come_before_anything_else_of_their_page_hold_its_first_edit():
     line = Ruled('match = { topic = ["STEM"] }\nhold = 500', "hold = 100")
     topics = {"model_name": "outlink", "model_version": "1", "predictions": [], "probabilities": {"STEM": 0.9}}
