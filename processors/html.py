@@ -142,7 +142,8 @@ class Reader(SaxHandler):
     def _listen(self) -> None:
         """Set what is called for each event. Closures: on a page of 5,000 elements a look-up of `self` counts."""
         depth = 0
-        starts, kind_of, write, follow = self._starts, self._kind_of, self._write, self._follow
+        starts, kind_of, write, follow, close = self._starts, self._kind_of, self._write, self._follow, self._close
+        opened, tape, end_link = self._open, self._tape, self._end_wiki_link
 
         def start_element(tag: str, attrs: tuple[tuple[str, str | None], ...]) -> None:
             nonlocal depth
@@ -155,36 +156,26 @@ class Reader(SaxHandler):
             if start is None and (not attrs or (len(attrs) == 1 and attrs[0][0] == "id")):
                 return
             self._depth = depth
-            if tag == "a":
-                href = rel = ""
-                for name, value in attrs:
-                    if name == "href":
-                        href = value or ""
-                    elif name == "rel":
-                        rel = value or ""
-                    elif name == "typeof" or name == "style":
-                        break
-                else:
-                    follow(href, rel)
-                    return
-            kind = None
-            boxed = False
-            for name, value in attrs:
-                if name == "class":
-                    boxed = boxed or (value is not None and kind_of(value) > 0)
-                elif name == "typeof":
-                    kind = value
-                elif (name == "style" and value is not None and "none" in value) or name == "role":
-                    boxed = True
-                elif name == "rel" and tag == "span":
-                    boxed = boxed or value == "mw:referencedBy"
-            idle = kind is None or kind in IDLE
-            if idle and not boxed and start is None:
-                return
             given: Attributes = dict(attrs)  # type: ignore[arg-type] # None: told apart where it matters
-            if not idle:
-                self._start_typed(tag, given["typeof"], given)
-            if boxed:
+            kind = given.get("typeof")
+            if tag == "a" and kind is None and "style" not in given:
+                href = given.get("href") or ""
+                if given.get("rel") == "mw:WikiLink" and "#cite_" not in href:
+                    # `_enter`, for what is most of a page's elements.
+                    opened.append((depth, end_link, href, len(tape), False, self._area, self._body))
+                    self._closes_at = depth
+                else:
+                    follow(href, given.get("rel") or "")
+                return
+            if kind is not None and kind not in IDLE:
+                self._start_typed(tag, kind, given)
+            classes = given.get("class")
+            if (
+                (classes and kind_of(classes))
+                or "role" in given
+                or "none" in (given.get("style") or "")
+                or (tag == "span" and given.get("rel") == "mw:referencedBy")
+            ):
                 self._start_classed(tag, given)
             if start is not None:
                 start(given)
@@ -192,7 +183,7 @@ class Reader(SaxHandler):
         def end_element(tag: str) -> None:
             nonlocal depth
             while depth == self._closes_at:
-                self._close()
+                close()
             depth -= 1
             if tag in BREAKS:
                 write(BREAK)
@@ -224,17 +215,18 @@ class Reader(SaxHandler):
             self._area = area
 
     def _close(self) -> None:
-        _, closer, state, start, off, self._area, self._body = self._open.pop()
-        self._closes_at = self._open[-1][0] if self._open else 0
+        opened, tape = self._open, self._tape
+        _, closer, state, start, off, self._area, self._body = opened.pop()
+        self._closes_at = opened[-1][0] if opened else 0
         if closer is None:
-            del self._tape[start:]
+            del tape[start:]
             return
         if off is None:
             closer(state, [])
             return
-        text = self._tape[start:]
+        text = tape[start:]
         if off:
-            del self._tape[start:]
+            del tape[start:]
         closer(state, text)
 
     def _mute(self, given: Attributes) -> None:

@@ -47,12 +47,11 @@ class Kept(Generic[Item]):
 
     def add(self, item: Item, size: int) -> None:
         self.total += 1
-        if self.left >= 0:
-            self.left -= size + 1
-            if self.left >= 0 and len(self.items) < MAX_ITEMS:
-                self.items.append(item)
-            else:
-                self.left = -1
+        self.left -= size + 1
+        if self.left >= 0 and len(self.items) < MAX_ITEMS:
+            self.items.append(item)
+        else:
+            self.left = -1
 
     def __len__(self) -> int:
         return self.total
@@ -128,8 +127,9 @@ class HtmlFound:
     def link(self, leads: Target, text: str, area: Area) -> None:
         if area is Area.INFOBOX:
             self._linked.append(leads.title)
-        link = ShownLink(title=leads.title, anchor=leads.anchor, text=text, exists=leads.exists, area=area)
-        self._links.add(link, len(leads.title) + len(text))
+        title, anchor, exists = leads
+        link = ShownLink(title=title, anchor=anchor, text=text, exists=exists, area=area)
+        self._links.add(link, len(title) + len(text))
 
     def external_link(self, url: str, text: str | None) -> None:
         self._external.add(ShownUrl(url=url, text=text), len(url) + len(text or ""))
