@@ -232,6 +232,11 @@ def _page(
         for rev_id, signal in told:
             _tell(page, place, rev_id, signal, waiting)
         _note(page, place, offered, told)
+        if edit is not None and len(page.edits) == 1:
+            # Topics wait for their page as long as a signal does.
+            said = {at: each.event.meta.at_ms for at, each in events if isinstance(each.event, Prediction)}
+            now_ms = partition.time_before(place)
+            page.topics = [topics for topics in page.topics if now_ms < said[topics[0]] + WAIT_MS]
         if edit is not None:
             for early in [each for each in waiting if each[1] == edit.event.rev_id]:
                 waiting.remove(early)

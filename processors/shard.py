@@ -52,7 +52,7 @@ _ROWS_AT_ONCE = 1000
 
 
 class Lost(NamedTuple):
-    """A signal that names no page we know yet."""
+    """A signal, or what is so of a page, that names no page we know yet."""
 
     ref: str
     at_ms: int
@@ -220,6 +220,12 @@ class Shard:
     def _event(self, heard: Heard, value: bytes, rules: Rules) -> list[Group]:
         if type(heard) is Edited or not (ref := _ref(heard)):
             return self._observe((heard.wiki, heard.page_id), heard, rules)  # type: ignore[union-attr]
+        if type(heard) is Flagged and heard.page_id:
+            key = heard.wiki, heard.page_id
+            if self.page(key) is not None:
+                return self._observe(key, heard, rules)
+            self._wait(ref, heard, value)
+            return []
         if not (rules.blocks if type(heard) is Blocked else rules.titles):
             return []
         if type(heard) is Flagged and heard.merged_into is not None:
@@ -228,15 +234,23 @@ class Shard:
             return [group for name in names for key in self._named(name) for group in self._observe(key, heard, rules)]
         if isinstance(heard, Blocked) or not self._named(ref):
             # It may come before its page's event, so it waits; a block also bars what was made before and comes later.
-            key = WAIT_PREFIX + _event_id(heard).encode()
-            self._waiting[key] = Lost(ref, _at_ms(heard), heard)
-            self.beside[key] = value
+            self._wait(ref, heard, value)
         return [group for key in self._named(ref) for group in self._observe(key, heard, rules)]
+
+    def _wait(self, ref: str, heard: Heard, value: bytes) -> None:
+        name = WAIT_PREFIX + _event_id(heard).encode()
+        self._waiting[name] = Lost(ref, _at_ms(heard), heard)
+        self.beside[name] = value
 
     def _observe(self, key: PageKey, heard: Heard, rules: Rules) -> list[Group]:
         page = self.page(key)
         if page is None:
             page = gate.new_page(*key, rules)
+            if type(heard) is Edited and self._waiting:
+                # What is so of the page was so before its first edit came.
+                flags = [lost for lost in self._found(heard, Flagged) if type(lost) is Flagged]
+                for flag in sorted(flags, key=lambda flag: (flag.at_ms, flag.event_id)):
+                    gate.observe(page, flag, rules)
         edits, due_ms, page.dirty = len(page.edits), page.due_ms, False
         _, decisions = gate.observe(page, heard, rules)
         if type(heard) is Edited and len(page.edits) > edits:
@@ -391,11 +405,12 @@ class Shard:
             keys = {key for key in keys if (page := self.page(key)) is not None and page.title == title}
         return sorted(keys)
 
-    def _found(self, edit: Edited) -> Iterator[Heard]:
-        """What waited for this page or this editor."""
+    def _found(self, edit: Edited, kind: type | None = None) -> Iterator[Heard]:
+        """What waited for this page or this editor; kind: only of that type."""
         refs = {_title_ref(edit.wiki, edit.title), edit.user and _user_ref(edit.wiki, edit.user)}
+        refs.add(_page_ref(edit.wiki, edit.page_id))
         for key, lost in list(self._waiting.items()):
-            if lost.ref in refs:
+            if lost.ref in refs and kind in {None, type(lost.heard)}:
                 if not isinstance(lost.heard, Blocked):
                     del self._waiting[key]
                     self.beside[key] = None
@@ -436,9 +451,11 @@ def _gap_key(gap: Gap) -> bytes:
 
 
 def _ref(heard: Heard) -> str:
-    """By what an event names its page that has no page id; "" if it has one."""
+    """What an event waits for: its page by title or, of topics, by id; or its editor. "" for what its page keeps."""
     if isinstance(heard, Blocked):
         return _user_ref(heard.wiki, heard.user)
+    if isinstance(heard, Flagged) and heard.page_id:
+        return _page_ref(heard.wiki, heard.page_id)
     return "" if heard.page_id else _title_ref(heard.wiki, heard.title)
 
 
@@ -448,6 +465,10 @@ def _user_ref(wiki: str, user: str) -> str:
 
 def _title_ref(wiki: str, title: str) -> str:
     return f"t:{wiki}:{title}"
+
+
+def _page_ref(wiki: str, page_id: int) -> str:
+    return f"p:{wiki}:{page_id}"
 
 
 def _placed(heard: Heard, page_id: int) -> Heard:
