@@ -11,6 +11,7 @@ from processors.rights import rights
 from schemas.decision import Decision, encode_signal
 from schemas.enriched import DeltaAbsent
 from schemas.event import rfc3339
+from schemas.learned import Protect, Stratum
 from schemas.log import InvalidRecord
 
 EDIT_SCHEMA = "/sluice/edit/1.0.0"
@@ -122,7 +123,8 @@ def _integrity(decision: Decision, released_at_ms: int) -> dict[str, Any]:
         doc = encode_signal(signal)
         doc["at"] = rfc3339(doc.pop("at_ms"))
         signals.append(doc)
-    return {
+    protect = {} if decision.protect is None else {"protect": _protect(decision.protect)}
+    return protect | {
         "decided_for": rfc3339(decision.decided_for_ms),
         "epoch": decision.epoch,
         "fire_at": rfc3339(decision.fire_ms),
@@ -134,6 +136,21 @@ def _integrity(decision: Decision, released_at_ms: int) -> dict[str, Any]:
         "signals": {"absent": list(decision.absent), "heard": signals},
         "state": decision.state,
     }
+
+
+def _protect(protect: Protect) -> dict[str, Any]:
+    """How the hold was chosen; there is none where it was fixed."""
+    return {
+        "cases": protect.cases,
+        "curve": None if protect.curve is None else _stratum(protect.curve),
+        "hold_seconds": None if protect.hold_ms is None else protect.hold_ms / 1000,
+        "stratum": _stratum(protect.stratum),
+        "target": protect.target,
+    }
+
+
+def _stratum(stratum: Stratum) -> dict[str, str | None]:
+    return {name: part or None for name, part in stratum._asdict().items()}
 
 
 def _dumps(doc: dict[str, Any]) -> bytes:

@@ -57,6 +57,20 @@ class Hidden:
     cause: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A revision that is before readers again. since_ms: before that the public knew nothing of it. cause: id of the
+    event that shows it; own: whether that says all of the revision itself, as an undeletion does.
+    """
+
+    wiki: str
+    page_id: int
+    rev_id: int
+    since_ms: int
+    cause: str
+    own: bool
+
+
 def hidden_by(payload: bytes) -> Hidden | None:
     """What an event hides, None if it hides nothing: a suppressed deletion, or a part of a revision made invisible."""
     # Nearly all page changes say that they are visible; to read each a second time would cost a fifth of all work.
@@ -86,6 +100,29 @@ def hidden_by(payload: bytes) -> Hidden | None:
         rev_id=None if whole else event.rev_id,
         since_ms=0 if whole else event.rev_ms,
         cause=event.meta.event_id,
+    )
+
+
+def shown_by(payload: bytes) -> Shown | None:
+    """What an event that hides nothing puts before readers again; None if nothing."""
+    if b"visibility" not in payload and b"undelete" not in payload:
+        return None
+    try:
+        event = decode_event(payload)
+    except InvalidEvent:
+        return None
+    if not isinstance(event, PageChange | VisibilityChange):
+        return None
+    own = isinstance(event, PageChange)
+    if isinstance(event, PageChange) and event.kind not in {"undelete", "visibility_change"}:
+        return None
+    return Shown(
+        wiki=event.wiki,
+        page_id=event.page_id,
+        rev_id=event.rev_id,
+        since_ms=_rev_timestamp_ms(payload),
+        cause=event.meta.event_id,
+        own=own,
     )
 
 
@@ -124,8 +161,28 @@ def skeleton(payload: bytes, hidden: set[int | None]) -> bytes:
     return orjson.dumps(doc | prior)
 
 
+def shown_again(bare: bytes, cause: str) -> bytes:
+    """The skeleton of a revision that `cause` put before readers again: it stays bare, but it may be asked for."""
+    return orjson.dumps(orjson.loads(bare) | {"shown": cause, "skeleton": PRIOR_STATE})
+
+
+def as_shown(payload: bytes) -> bytes:
+    """The event by which a revision is asked for: of one that was shown again what is left of it, by the name of the
+    event that showed it, as it is decided about by that name. Of any other the same bytes.
+    """
+    if b'"shown":' not in payload:
+        return payload
+    doc = orjson.loads(payload)
+    if "skeleton" not in doc or (cause := doc.pop("shown", None)) is None:
+        return payload
+    visible = dict.fromkeys(("is_content_visible", "is_editor_visible", "is_comment_visible"), True)
+    return orjson.dumps(doc | {"meta": doc["meta"] | {"id": cause}, "revision": doc["revision"] | visible})
+
+
 def stays(payload: bytes) -> bool:
-    """Whether the skeleton is of a revision that the public may see: only what was before it was hidden."""
+    """Whether the skeleton is of a revision that the public may see: only what was before it was hidden, or it is shown
+    again.
+    """
     return bool(orjson.loads(payload).get("skeleton") == PRIOR_STATE)
 
 

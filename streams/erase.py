@@ -12,6 +12,11 @@ hiding and those that a late step writes after it; one that names what was hidde
 and place. What was hidden is remembered for those, and for events that come after their hiding: streams have no order
 among each other. A restart learns it again from the proofs, back to where the slowest step is.
 
+A revision that is shown again afterwards gets its skeleton once more, marked so: the gate decides about it anew under
+the event that shows it, and by that mark fetch asks for it anew. One look never takes in both a hiding and what shows
+some of its page again, so that what is written for the first lies before what is written for the second. An
+undeletion has a text of its own, which fetch may have got by then: the skeletons of earlier events leave it alone.
+
 When the bytes are gone is Kafka's part: a key's older records go when the cleaner passes, at most
 `max.compaction.lag.ms` (a day) and some minutes after the skeleton was written.
 """
@@ -22,7 +27,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -31,8 +36,19 @@ from aiokafka.errors import KafkaError
 from processors.digest import page_partition
 from processors.remembered import Remembered, Revisions
 from processors.route import lenient_meta
-from processors.skeleton import Hidden, concerns, hidden_by, mentions, prior_rev_id, skeleton
-from schemas.event import InvalidEvent, PageChange, VisibilityChange, decode_event
+from processors.skeleton import (
+    Hidden,
+    Shown,
+    concerns,
+    hidden_by,
+    mentions,
+    prior_rev_id,
+    shown_again,
+    shown_by,
+    skeleton,
+    stays,
+)
+from schemas.event import EDIT_KINDS, InvalidEvent, PageChange, decode_event
 from schemas.log import KIND_ERASURE, KIND_EVENT, KIND_SKELETON
 from streams import metrics
 from streams.failpoints import failpoint
@@ -44,6 +60,11 @@ from streams.undone import oldest_undone_ms
 # The log is stamped by the broker, hidings by the wiki; so much may their clocks differ.
 CLOCKS_MS = 600_000
 RETRY_SECONDS = 5.0
+# Headers that we give a record. `shown`: of a revision that is before readers again, by which event.
+OURS = frozenset({"kind", "place", "shown"})
+
+# (wiki, page, revision).
+Place = tuple[str, int, int]
 
 log = logging.getLogger("sluice.erase")
 
@@ -64,6 +85,40 @@ class _Found:
     by_key: dict[tuple[int, bytes], Out] = field(default_factory=dict)
     revs: set[tuple[str, int, int]] = field(default_factory=set)
     proofs: dict[tuple[str, int], list[dict[str, Any]]] = field(default_factory=dict)
+
+
+class _ToShow(NamedTuple):
+    """A revision that is shown again, by an event at `offset`. erased: it is known that it was hidden; its skeleton may
+    not be readable yet."""
+
+    event: Shown
+    offset: int
+    erased: bool
+
+
+@dataclass(slots=True, kw_only=True)
+class _News:
+    """What was hidden, and then what was shown again, without what follows a hiding of the same page. undeleted: what
+    does follow, with the event that says all of the revision.
+    """
+
+    hidings: list[Hidden] = field(default_factory=list)
+    shown: dict[Place, _ToShow] = field(default_factory=dict)
+    undeleted: dict[Place, str] = field(default_factory=dict)
+
+    def hide(self, event: Hidden) -> None:
+        self.hidings.append(event)
+        hides = [place for place in self.shown if place[:2] == (event.wiki, event.page_id)]
+        for place in hides if event.rev_id is None else {*hides} & {(event.wiki, event.page_id, event.rev_id)}:
+            del self.shown[place]
+
+    def contradicts(self, event: Shown) -> bool:
+        """Whether some of its page was hidden before."""
+        return any((event.wiki, event.page_id) == (each.wiki, each.page_id) for each in self.hidings)
+
+    def show(self, event: Shown, offset: int, *, erased: bool) -> None:
+        if not event.own:
+            self.shown[event.wiki, event.page_id, event.rev_id] = _ToShow(event, offset, erased)
 
 
 class Eraser:
@@ -106,8 +161,12 @@ class Eraser:
         starts = await self._starts(reader, since_ms, first)
         for tp in self._partitions:
             async for record in _read(reader, tp, starts[tp], end[tp]):
-                if header(record, "kind") == KIND_ERASURE and record.value is not None:
+                kind = header(record, "kind")
+                if kind == KIND_ERASURE and record.value is not None:
                     remembered.learn(orjson.loads(record.value))
+                elif kind == KIND_SKELETON and header(record, "shown") is not None:
+                    wiki, page, rev, _ = record.key.decode().split(":", 3)
+                    remembered.shown(wiki, int(page), int(rev))
         return remembered
 
     async def look(self, reader: AIOKafkaConsumer) -> Erasure | None:
@@ -115,8 +174,9 @@ class Eraser:
         remembered = self._remembered = self._remembered or Remembered()
         everything = [*self._partitions, self._letters]
         first = await reader.beginning_offsets(everything)
-        end = await reader.end_offsets(everything)
-        hidings: list[Hidden] = []
+        last = await reader.end_offsets(everything)
+        end = dict(last)
+        news = _News()
         late = _Found()
         # Of letters that are written until this is committed the next look knows.
         known = {page: set(revs) for page, revs in remembered.revisions.items()}
@@ -128,19 +188,38 @@ class Eraser:
             async for record in _read(reader, tp, start, end[tp]):
                 if header(record, "kind") != KIND_EVENT or record.value is None:
                     continue
-                hidden = hidden_by(record.value)
-                if hidden is not None:
-                    hidings.append(hidden)
+                event = _hides_or_shows(record.value)
+                if isinstance(event, Hidden):
+                    news.hide(event)
                     continue
-                _note_what_is_shown(remembered, record)
+                if event is not None and news.contradicts(event):
+                    # What is hidden goes first, and what comes from here on is looked at next time.
+                    await self._foresee(reader, tp, record.offset, end, news)
+                    break
+                if event is not None:
+                    was_hidden = event.rev_id in remembered.revisions.get((event.wiki, event.page_id), ())
+                    remembered.shown(event.wiki, event.page_id, event.rev_id)
+                    news.show(event, record.offset, erased=was_hidden)
                 if revisions := remembered.concerning(record.key, record.value):
                     self._reduce_late(record, revisions, late)
         if not moved:
             return None
         outs = [*late.by_key.values()]
-        outs += await self._erase(reader, hidings, first, end) if hidings else []
+        outs += await self._show(reader, news.shown, first, last) if news.shown else []
+        outs += await self._erase(reader, news, first, end) if news.hidings else []
         outs += await self._reduce_letters(reader, known, letters_from, end)
-        return Erasure(outs=outs, offsets=end, hidings=len(hidings))
+        return Erasure(outs=outs, offsets=end, hidings=len(news.hidings))
+
+    async def _foresee(
+        self, reader: AIOKafkaConsumer, tp: TopicPartition, offset: int, end: dict[TopicPartition, int], news: _News
+    ) -> None:
+        """Look no further than `offset` this time; but what was undeleted behind it has a text of its own already."""
+        async for record in _read(reader, tp, offset, end[tp]):
+            if header(record, "kind") == KIND_EVENT and record.value is not None:
+                event = _hides_or_shows(record.value)
+                if isinstance(event, Shown) and event.own:
+                    news.undeleted[event.wiki, event.page_id, event.rev_id] = event.cause
+        end[tp] = offset
 
     def _reduce_late(self, record: Any, revisions: Revisions, late: _Found) -> None:
         """An event that came after what it repeats was hidden; most are as the source itself reduced them."""
@@ -159,14 +238,14 @@ class Eraser:
     async def _erase(
         self,
         reader: AIOKafkaConsumer,
-        hidings: Sequence[Hidden],
+        news: _News,
         first: Mapping[TopicPartition, int],
         end: Mapping[TopicPartition, int],
     ) -> list[Out]:
         revisions: Revisions = {}
-        for hidden in hidings:
+        for hidden in news.hidings:
             revisions.setdefault((hidden.wiki, hidden.page_id), set()).add(hidden.rev_id)
-        since_ms = max(0, min(hidden.since_ms for hidden in hidings) - CLOCKS_MS)
+        since_ms = max(0, min(hidden.since_ms for hidden in news.hidings) - CLOCKS_MS)
         starts = await self._starts(reader, since_ms, first)
         found = await self._scan(reader, revisions, starts, end)
         if any(None in revs for revs in revisions.values()):
@@ -176,10 +255,40 @@ class Eraser:
                 if None in revisions[wiki, page_id]:
                     revisions[wiki, page_id].add(rev_id)
             found = await self._scan(reader, revisions, starts, end)
+        _mark_what_was_undeleted(found, news.undeleted)
         if self._remembered is not None:
             self._remembered.add(revisions)
         letters = await self._reduce_letters(reader, revisions, starts[self._letters], end)
-        return [*found.by_key.values(), *letters, *(self._proof(hidden, found) for hidden in hidings)]
+        return [*found.by_key.values(), *letters, *(self._proof(hidden, found) for hidden in news.hidings)]
+
+    async def _show(
+        self,
+        reader: AIOKafkaConsumer,
+        shown: Mapping[Place, _ToShow],
+        first: Mapping[TopicPartition, int],
+        end: Mapping[TopicPartition, int],
+    ) -> list[Out]:
+        """The skeletons of revisions that were erased and may be asked for again: of each its last edit's."""
+        starts = await self._starts(
+            reader, max(0, min(each.event.since_ms for each in shown.values()) - CLOCKS_MS), first
+        )
+        found: dict[Place, tuple[int, Any]] = {}
+        for partition in {page_partition(wiki, page, self._settings.partitions) for wiki, page, _ in shown}:
+            tp = TopicPartition(self._topics.source, partition)
+            async for record in _read(reader, tp, starts[tp], end[tp]):
+                place, offset = _edited(record), int(_place(record).split(b":")[0])
+                if place is not None and place in shown and offset < shown[place].offset:
+                    found[place] = max((offset, record), found.get(place, (-1, None)), key=lambda each: each[0])
+        outs = []
+        for (wiki, page_id, rev_id), (_, record) in found.items():
+            again = shown[wiki, page_id, rev_id]
+            if header(record, "kind") == KIND_SKELETON:
+                bare = None if stays(record.value) else record.value
+            else:
+                bare = _skeleton(record, {rev_id}) if again.erased else None
+            if bare is not None:
+                outs.append(_again(record, bare, again.event.cause))
+        return outs
 
     async def _reduce_letters(
         self, reader: AIOKafkaConsumer, revisions: Revisions, start: int, end: Mapping[TopicPartition, int]
@@ -216,19 +325,16 @@ class Eraser:
     def _reduce(self, record: Any, kind: bytes | None, revisions: Revisions, found: _Found) -> None:
         wiki, page, rev, _ = record.key.decode().split(":", 3)
         hidden: set[int | None] = revisions[wiki, int(page)] if page else {int(rev)}
-        try:
-            value = skeleton(record.value, hidden)
-        except (InvalidEvent, KeyError, TypeError, AttributeError) as exc:
-            log.error("%s/%d cannot be reduced to a skeleton: %r", record.topic, record.offset, exc)  # noqa: TRY400
+        if (value := _skeleton(record, hidden)) is None:
             return
         if page:
             found.revs.add((wiki, int(page), int(rev)))
-        place = header(record, "place") or b"%d:%d" % (record.offset, record.timestamp)
+        place = _place(record)
         if value == record.value and kind == KIND_SKELETON:
             # It was erased before; the broker still has the event as well.
             found.by_key.pop((record.partition, record.key), None)
             return
-        headers = [(name, each) for name, each in record.headers if name not in {"kind", "place"}]
+        headers = [(name, each) for name, each in record.headers if name not in OURS]
         found.by_key[record.partition, record.key] = Out(
             topic=self._topics.source,
             key=record.key,
@@ -270,14 +376,55 @@ async def _read(reader: AIOKafkaConsumer, tp: TopicPartition, start: int, end: i
                 yield record
 
 
-def _note_what_is_shown(remembered: Remembered, record: Any) -> None:
-    """record: an event that hides nothing. It may put a revision before readers again."""
-    if b"visibility" not in record.value and b"undelete" not in record.value:
-        return
-    event = decode_event(record.value)
-    again = isinstance(event, PageChange) and event.all_visible and event.kind in {"undelete", "visibility_change"}
-    if isinstance(event, VisibilityChange) or (isinstance(event, PageChange) and again):
-        remembered.shown(event.wiki, event.page_id, event.rev_id)
+def _place(record: Any) -> bytes:
+    """Where an event stood, and when the broker had it, whatever stands for it by now."""
+    return header(record, "place") or b"%d:%d" % (record.offset, record.timestamp)
+
+
+def _hides_or_shows(payload: bytes) -> Hidden | Shown | None:
+    return hidden_by(payload) or shown_by(payload)
+
+
+def _mark_what_was_undeleted(found: _Found, undeleted: Mapping[Place, str]) -> None:
+    """Its text stands under the event that undeleted it: what stands for an earlier event must not erase that."""
+    for at, out in found.by_key.items():
+        wiki, page, rev, _ = out.key.decode().split(":", 3)
+        cause = undeleted.get((wiki, int(page), int(rev))) if page and rev else None
+        if cause is not None:
+            found.by_key[at] = out._replace(headers=[*out.headers, ("shown", cause.encode())])
+
+
+def _skeleton(record: Any, hidden: set[int | None]) -> bytes | None:
+    try:
+        return skeleton(record.value, hidden)
+    except (InvalidEvent, KeyError, TypeError, AttributeError) as exc:
+        log.error("%s/%d cannot be reduced to a skeleton: %r", record.topic, record.offset, exc)  # noqa: TRY400
+        return None
+
+
+def _edited(record: Any) -> Place | None:
+    """The revision that a record of the log puts before readers; None if it is of another kind."""
+    if header(record, "kind") not in {KIND_EVENT, KIND_SKELETON} or record.value is None:
+        return None
+    try:
+        event = decode_event(record.value)
+    except InvalidEvent:
+        return None
+    if not isinstance(event, PageChange) or event.kind not in EDIT_KINDS:
+        return None
+    return event.wiki, event.page_id, event.rev_id
+
+
+def _again(record: Any, bare: bytes, cause: str) -> Out:
+    """The skeleton of an edit once more, for those who ask for texts: its revision is before readers again."""
+    headers = [(name, each) for name, each in record.headers if name not in OURS]
+    return Out(
+        topic=record.topic,
+        key=record.key,
+        value=shown_again(bare, cause),
+        partition=record.partition,
+        headers=[("kind", KIND_SKELETON), *headers, ("place", _place(record)), ("shown", cause.encode())],
+    )
 
 
 def _says_no_more(event: bytes, left: bytes | None) -> bool:

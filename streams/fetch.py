@@ -5,8 +5,9 @@ the same key. It decides nothing: what to ask is the batcher's, what an answer m
 
 Nobody else writes `content`, so what erases a text comes after it, however late we are: the skeleton that stands in the
 log for an event drops what is under way for it and leaves a tombstone; where only its parent was hidden, the revision
-is asked for anew, under the event that the skeleton is. Of what is too old to have a skeleton, and of whole pages, the
-hiding itself leaves one: the page's own topic may show it still.
+is asked for anew, under the event that the skeleton is. What is shown again is asked for anew, too, under the event
+that shows it. Of what is too old to have a skeleton, and of whole pages, the hiding itself leaves a tombstone: the
+page's own topic may show it still.
 
     source ──► read ──► batcher ──► dispatch ──► ask (3 at once) ──► outbox ──► content, deadletter
                                        ▲                                │
@@ -32,7 +33,7 @@ from processors.batcher import Batch, Batcher, Job
 from processors.held import HeldTexts, HiddenTexts
 from processors.pace import Breaker, BreakerState, Budget
 from processors.patience import Patience, answer_without_asking, close, endure, endure_page, hear, hear_page
-from processors.skeleton import Hidden, hidden_by, stays
+from processors.skeleton import Hidden, as_shown, hidden_by, stays
 from processors.turns import TURN_SECONDS, Turns
 from schemas.content import Content, Html, Text, encode_content, record_key
 from schemas.deadletter import DeadLetter
@@ -152,7 +153,7 @@ class Fetch:
             ticket.done()
             return
         try:
-            event = decode_event(payload)
+            event = decode_event(as_shown(payload))
         except InvalidEvent as exc:
             self._put(ticket, self._letter(ticket, SetAside.WRONG_RECORD, str(exc)))
             return
@@ -167,14 +168,8 @@ class Fetch:
             else:
                 ticket.done()
             return
-        if kind == KIND_SKELETON:
-            self._erase(event)
-            place = event.wiki, event.page_id, event.rev_id
-            if not stays(payload):
-                self._outbox.put([self._tombstone(ticket, *place)], lambda: self._erased(ticket))
-                return
-            gone = self._tombstone(ticket, *place, left=b"all but what is of its parent")
-            self._outbox.put([gone], self._count_tombstone)
+        if kind == KIND_SKELETON and not self._erase(ticket, event):
+            return
         self._begin(Job(event=event, origin=ticket))
 
     def _hear(self, event: Event) -> None:
@@ -185,10 +180,32 @@ class Fetch:
 
     # Erasing
 
-    def _erase(self, event: PageChange) -> None:
-        """Drop what is under way for the edit: its event says what must not be said."""
+    def _erase(self, ticket: Ticket, event: PageChange) -> bool:
+        """A skeleton: its event says what must not be said. True if what is left of it may be asked for."""
+        is_shown, left = header(ticket.record, "shown") is not None, stays(ticket.record.value)
+        if is_shown and not left:
+            # Another event has the text of this revision, since it was undeleted.
+            self._drop(event, event.meta.event_id)
+            ticket.done()
+            return False
+        self._drop(event)
         place = event.wiki, event.page_id, event.rev_id
-        gone = {job for job in self._open if (job.event.wiki, job.event.page_id, job.event.rev_id) == place}
+        if not left:
+            self._outbox.put([self._tombstone(ticket, *place)], lambda: self._erased(ticket))
+        elif not is_shown:
+            gone = self._tombstone(ticket, *place, left=b"all but what is of its parent")
+            self._outbox.put([gone], self._count_tombstone)
+        return left
+
+    def _drop(self, event: PageChange, event_id: str | None = None) -> None:
+        """Forget what is under way for the edit; under this event only, if it is given."""
+        place = event.wiki, event.page_id, event.rev_id
+        gone = {
+            job
+            for job in self._open
+            if (job.event.wiki, job.event.page_id, job.event.rev_id) == place
+            and event_id in {None, job.event.meta.event_id}
+        }
         self._open -= gone
         self._batcher.drop(lambda job: job in gone)
         for job in gone:
@@ -337,7 +354,7 @@ class Fetch:
             wiki=event.wiki,
             page_id=event.page_id,
             rev_id=event.rev_id,
-            event=ticket.record.value or b"",
+            event=as_shown(ticket.record.value or b""),
             revision=revision,
             parent=job.parent,
             source=source,

@@ -19,9 +19,10 @@ from test_source import running, until
 
 from processors import remembered
 from processors.digest import user_key
+from processors.hear import hear
 from processors.remembered import Remembered
 from processors.shard import Shard
-from processors.skeleton import concerns, hidden_by, mentions, skeleton, stays
+from processors.skeleton import as_shown, concerns, hidden_by, mentions, shown_again, skeleton, stays
 from schemas.content import record_key
 from schemas.deadletter import DeadLetter
 from schemas.decision import encode_decision
@@ -37,6 +38,9 @@ from streams.topics import Topics
 AT_MS = 1_795_314_219_671
 SECRET = "a-telephone-number"
 CULPRIT = "Whoever Wrote It"
+
+
+SEEN = dict.fromkeys(("text", "user", "comment"), True)
 
 
 def edit(n: int, *, page: int = 7, user: str = CULPRIT, prior: int | None = None, **more: Any) -> dict[str, Any]:
@@ -67,6 +71,19 @@ def hide(n: int, *, page: int = 7, at: int = 100) -> dict[str, Any]:
         "visibility": {"text": False, "user": True, "comment": False},
         "prior_state": {"visibility": {"text": True, "user": True, "comment": True}},
     }
+
+
+def show(n: int, *, page: int = 7, at: int = 200) -> dict[str, Any]:
+    """A revision that was hidden is before readers again."""
+    doc = hide(n, page=page, at=at)
+    doc["meta"] |= {"id": f"show-{n}"}
+    return doc | {"visibility": SEEN, "prior_state": {"visibility": doc["visibility"]}}
+
+
+def undelete(n: int, *, page: int, at: int) -> dict[str, Any]:
+    doc = edit(n, page=page) | {"page_change_kind": "undelete"}
+    doc["meta"] |= {"id": f"undelete-{page}", "dt": rfc3339(AT_MS + at)}
+    return doc
 
 
 def dumps(doc: dict[str, Any]) -> bytes:
@@ -205,6 +222,48 @@ async def test_the_edit_after_a_hidden_one_stays_itself_also_when_another_page_i
     assert not any(stays(left[key]) for key in gone)
 
 
+def test_what_is_shown_again_is_asked_for_by_the_event_that_shows_it_also_where_its_parent_is_hidden() -> None:
+    bare = skeleton(dumps(edit(5, is_content_visible=False)), {5})
+    again = shown_again(bare, "show-5")
+    assert (stays(bare), stays(again)) == (False, True)
+    assert as_shown(bare) == bare
+    event = decode_event(as_shown(again))
+    assert isinstance(event, PageChange)
+    assert (event.meta.event_id, event.rev_id, event.all_visible, event.comment) == ("show-5", 5, True, None)
+    # In the log it stays what it was: a replay hears of the hiding that the edit began with.
+    assert hear(again) == hear(bare)
+    assert skeleton(again, {5}) == bare
+    after = shown_again(skeleton(dumps(edit(6, prior=5)), {6}), "show-6")
+    assert orjson.loads(as_shown(skeleton(after, {5})))["meta"]["id"] == "show-6"
+
+
+@pytest.mark.kafka
+async def test_the_skeleton_of_what_is_shown_again_is_written_once_more_and_after_another_hiding_it_is_bare(
+    make_settings: MakeSettings,
+) -> None:
+    async with SseServer().running() as server:
+        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
+        # One after the other, and all in one look; 9 was never hidden, and 6 has its own text again.
+        await server.add(edit(5), edit(6, page=8), edit(9, page=9), hide(5), show(5), show(9, page=9))
+        await server.add(suppress(6, page=8, at=102), undelete(6, page=8, at=103))
+        async with running(settings):
+            log = await until(settings, lambda log: b"show-5" in {header(r, "shown") for r in log.records})
+            again = hide(5, at=300)
+            again["meta"] |= {"id": "hide-again"}
+            await server.add(again)
+            log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 3)
+    left = [(r.key, header(r, "shown"), stays(r.value)) for r in kinds(log, b"skeleton") if b"page_change" in r.key]
+    five, six = key_of(edit(5), 5), key_of(edit(6, page=8), 6)
+    assert [each for each in left if each[0] == five] == [
+        (five, None, False),
+        (five, b"show-5", True),
+        (five, None, False),
+    ]
+    assert [each for each in left if each[0] != five] == [(six, b"undelete-8", False)]
+    places = {header(r, "place") for r in kinds(log, b"skeleton") if r.key == five}
+    assert len(places) == 1
+
+
 @pytest.mark.kafka
 async def test_what_two_streams_report_as_hidden_is_reduced_once(make_settings: MakeSettings) -> None:
     async with SseServer().running() as server:
@@ -287,12 +346,9 @@ async def test_what_comes_after_its_hiding_is_reduced_as_well_also_by_another_pr
             assert SECRET.encode() not in left[key_of(late, 5)]
             assert stays(left[key_of(after, 6)])
             assert {orjson.loads(r.value)["rev_id"] for r in kinds(log, b"erasure")} == {5}
-            shown = hide(5, at=300)
-            shown["meta"] |= {"id": "shown"}
-            shown["visibility"] = dict.fromkeys(("text", "user", "comment"), True)
             again = edit(5)
             again["meta"] |= {"id": "again"}
-            await server.add(shown, again, edit(11, page=9), hide(11, page=9, at=400))
+            await server.add(show(5), again, edit(11, page=9), hide(11, page=9, at=400))
             log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 4)
     assert b"enwiki:7:5:again" not in {r.key for r in kinds(log, b"skeleton")}
 

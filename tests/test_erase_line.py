@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import pytest
 from api_server import ApiServer
-from conftest import MakeSettings, in_log_files, produce, read_all
+from conftest import MakeSettings, all_readable, in_log_files, produce, read_all, sent_once
 from sse_server import SseServer, canaries, tags_change
-from test_erase import AT_MS, CULPRIT, SECRET, compact_soon, edit, hide
+from test_erase import AT_MS, CULPRIT, SECRET, compact_soon, edit, hide, show, suppress, undelete
 
 from processors.digest import sha1_base36
 from schemas.event import rfc3339
@@ -39,10 +39,22 @@ async def wiki() -> AsyncIterator[ApiServer]:
         yield server
 
 
-def of(rev: int, text: str, **more: Any) -> dict[str, Any]:
-    """An edit of page 7 that announces `text`."""
+async def settings_of(make_settings: MakeSettings, server: SseServer, wiki: ApiServer) -> Settings:
+    """One partition, two windows, everything at once; time goes by canaries alone."""
+    return await make_settings(
+        partitions=1, source=server.url, content=wiki.template, since="earliest", tick_seconds=0.1,
+        erase_seconds=0.3, linger_seconds=0.05, requests_per_minute=100_000.0, replica_lag_seconds=0.1,
+        quiet_seconds=3600.0, caught_up_seconds=3600.0, grace_seconds=0.0,
+        policies=(Policy(name="live", hold_seconds=0), Policy(name="minute", hold_seconds=HOLD_MS / 1000)),
+    )  # fmt: skip
+
+
+def of(rev: int, text: str, *, at: int | None = None, **more: Any) -> dict[str, Any]:
+    """An edit that announces `text`. at: ms after the first."""
     doc = edit(rev, **more)
     doc["revision"] |= {"rev_sha1": sha1_base36(text), "rev_parent_id": rev - 1}
+    if at is not None:
+        doc["meta"]["dt"] = doc["dt"] = doc["revision"]["rev_dt"] = rfc3339(AT_MS + at)
     return doc
 
 
@@ -51,13 +63,7 @@ async def test_what_was_hidden_is_in_no_topic_and_no_file_afterwards_and_the_edi
 ) -> None:
     #  5 says it ── 6 quotes it ── 5 is undone: taken back where it was out ── 5 is hidden ── 6 is due elsewhere
     async with SseServer().running() as server:
-        settings = await make_settings(
-            partitions=1, source=server.url, content=wiki.template, since="earliest", tick_seconds=0.1,
-            erase_seconds=0.3, linger_seconds=0.05, requests_per_minute=100_000.0, replica_lag_seconds=0.1,
-            # Time goes by canaries alone.
-            quiet_seconds=3600.0, caught_up_seconds=3600.0, grace_seconds=0.0,
-            policies=(Policy(name="live", hold_seconds=0), Policy(name="minute", hold_seconds=HOLD_MS / 1000)),
-        )  # fmt: skip
+        settings = await settings_of(make_settings, server, wiki)
         topics = Topics(settings)
         for rev, text in ((4, "It begins."), (5, PAGE), (6, CLEAN), (8, "another")):
             wiki.put(rev, text)
@@ -109,6 +115,59 @@ async def test_what_was_hidden_is_in_no_topic_and_no_file_afterwards_and_the_edi
             assert orjson.loads(page[-1].value)["change"]["revision"]["id"] == 6
     letters = await read_all(settings, topics.deadletter)
     assert {header(letter, "reason") for letter in letters} >= {b"unknown_schema", b"sha1_mismatch"}
+
+
+async def test_what_is_shown_again_goes_out_again_with_its_text_and_holds_nothing_back_though_steps_are_killed(
+    make_settings: MakeSettings, wiki: ApiServer, tmp_path: Path
+) -> None:
+    #  5 is out live ── hidden ── shown again ── kill -9 ── 5 and 6 are due        page 8: suppressed, undeleted at once
+    async with SseServer().running() as server:
+        settings = await settings_of(make_settings, server, wiki)
+        topics = Topics(settings)
+        for rev, text in ((4, "It begins."), (5, PAGE), (6, CLEAN), (9, PAGE)):
+            wiki.put(rev, text, page_id=8 if rev == 9 else 7)
+        steps = StepProcesses(settings, tmp_path)
+        try:
+            for step in Step:
+                steps.start(step)
+            # Of a topic that has never spoken a source that is started anew hears only what comes from then on.
+            await server.add(*canaries(1, AT_MS), of(5, PAGE), of(9, PAGE, page=8))
+            await until(lambda: out(settings, "live", {"7:5:0", "8:9:0"}))
+            wiki.hide(5)
+            back = undelete(9, page=8, at=102)
+            back["revision"] |= {"rev_sha1": sha1_base36(PAGE), "rev_parent_id": 8}
+            await server.add(hide(5, at=100), suppress(9, page=8, at=101), back)
+            await until(lambda: gone(settings, topics.content, {b"enwiki:7:5"}))
+            wiki.put(5, PAGE)
+            await server.add(show(5, at=200), of(6, CLEAN, at=300))
+            for step in (Step.SOURCE, Step.FETCH, Step.PUBLISH):
+                steps.kill(step)
+                steps.start(step)
+            await server.add(*canaries(2, AT_MS + HOLD_MS + 500))
+            await until(lambda: out(settings, "live", {"7:5:1", "7:6:0", "8:9:1"}))
+            await until(lambda: out(settings, "minute", {"7:5:1", "7:6:0", "8:9:1"}))
+            await all_readable(settings)
+            assert await out(settings, "live", {"7:5:1", "7:6:0", "8:9:1"})
+        finally:
+            await asyncio.to_thread(steps.stop)
+            steps.end()
+        for policy in ("live", "minute"):
+            records = await read_all(settings, topics.edits(policy))
+            assert sent_once(records)
+            last = {record.key: record.value for record in records}
+            again = orjson.loads(last[b"enwiki:7:5:1:release"])
+            assert again["content"]["plain_text"].startswith("It begins.")
+            assert again["change"]["event_id"] == "show-5"
+    assert await read_all(settings, topics.deadletter) == []
+
+
+async def out(settings: Settings, policy: str, wanted: set[str]) -> bool:
+    last = {record.key: record.value for record in await read_all(settings, Topics(settings).edits(policy))}
+    return all(last.get(f"enwiki:{each}:release".encode()) for each in wanted)
+
+
+async def gone(settings: Settings, topic: str, wanted: set[bytes]) -> bool:
+    return wanted <= {record.key for record in await read_all(settings, topic) if record.value is None}
 
 
 async def taken_back(settings: Settings, policy: str) -> bool:

@@ -23,7 +23,7 @@ from test_erase import SECRET, hide, suppress
 
 from processors.answers import MAX_TEXT_BYTES
 from processors.digest import page_partition, sha1_base36
-from processors.skeleton import skeleton
+from processors.skeleton import shown_again, skeleton
 from schemas.content import Content, Html, decode_content, record_key
 from schemas.event import VISIBILITY_CHANGE, decode_event, milliseconds, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_SKELETON, KIND_TICK
@@ -432,6 +432,36 @@ async def test_what_was_erased_is_dropped_while_under_way_and_leaves_a_tombstone
     assert by_rev[record_key("enwiki", 7, 5)] is None
     assert by_rev[record_key("enwiki", 7, 4)] is not None
     assert len(found) == 2
+
+
+async def test_what_is_shown_again_is_asked_for_by_the_event_that_shows_it_and_what_is_hidden_again_is_answered_so(
+    quick: Settings, wiki: ApiServer
+) -> None:
+    def again(cause: str) -> Out:
+        out = logged(quick, shown_again(bare, cause), kind=KIND_SKELETON)
+        return out._replace(headers=[*out.headers, ("shown", cause.encode())])
+
+    wiki.put(5, "it was seen")
+    change = event(5, "it was seen", at_ms=OLD_MS)
+    bare = skeleton(change, {5})
+    undeleted = logged(quick, bare, kind=KIND_SKELETON)
+    async with running(quick):
+        await produce(quick, [logged(quick, change)])
+        await until_erased(quick, 1)
+        await produce(quick, [logged(quick, bare, kind=KIND_SKELETON), again("show-5")])
+        await until_erased(quick, 3)
+        # An undeletion has the text by its own event: the skeleton of an earlier one leaves it alone.
+        await produce(quick, [undeleted._replace(headers=[*undeleted.headers, ("shown", b"undelete-7")])])
+        wiki.hide(5)
+        await produce(quick, [again("show-again")])
+        found = await until_erased(quick, 4)
+    first, gone, second, third = [record.value for record in found]
+    assert gone is None
+    texts = [decode_content(value) for value in (first, second, third)]
+    assert [content.revision.text for content in texts] == ["it was seen", "it was seen", None]
+    assert texts[2].revision.answer is Answer.HIDDEN
+    ids = [orjson.loads(content.event)["meta"]["id"] for content in texts]
+    assert ids == ["id-enwiki-5", "show-5", "show-again"]
 
 
 async def test_a_hiding_of_what_the_log_keeps_no_more_leaves_the_tombstone_itself_and_so_does_that_of_a_page(

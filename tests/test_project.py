@@ -11,6 +11,7 @@ import pytest
 from processors.project import on_topic, record_id, release_key, release_record, retract_record, without_parent
 from processors.rights import rights
 from schemas.decision import Decision, Signal
+from schemas.learned import Protect, Stratum
 from schemas.log import InvalidRecord
 from schemas.reasons import BASE_SIGNALS, Bar, SignalKind, State
 
@@ -113,11 +114,16 @@ def test_a_retraction_names_what_it_takes_back_and_why_and_carries_no_content():
     assert not {"content", "change", "delta"} & set(record)
 
 
-def examples() -> dict[str, dict]:
+def validator_of(name):
+    registry = jsonschema_rs.Registry([(schema["$id"], schema) for schema in SCHEMAS.values()])
+    return jsonschema_rs.validator_for(SCHEMAS[name], registry=registry, validate_formats=True)
+
+
+def examples(decision: Decision = DECISION) -> dict[str, dict]:
     """An edit and its retraction, made from the example of an enriched record."""
     enriched = SCHEMAS["enriched"]["examples"][0]
     change = enriched["change"]
-    decision = DECISION._replace(
+    decision = decision._replace(
         wiki=enriched["wiki"],
         page_id=enriched["page_id"],
         rev_id=change["revision"]["id"],
@@ -132,9 +138,28 @@ def examples() -> dict[str, dict]:
 
 
 @pytest.mark.parametrize("name", ["edit", "retraction"])
+@pytest.mark.parametrize("known", [True, False])
+def test_of_a_hold_that_was_learned_a_partner_reads_the_target_the_strata_the_cases_and_the_hold(name, known):
+    own = Stratum("dewiki", "anon", "busy")
+    protect = Protect(
+        0.98, own, Stratum("dewiki") if known else None, 312 if known else 0, 5_400_500 if known else None
+    )
+    record = examples(DECISION._replace(protect=protect))[name]
+    wiki = {"wiki": "dewiki", "editor_class": None, "activity": None}
+    assert record["integrity"]["protect"] == {
+        "target": 0.98,
+        "stratum": {"wiki": "dewiki", "editor_class": "anon", "activity": "busy"},
+        "curve": wiki if known else None,
+        "cases": 312 if known else 0,
+        "hold_seconds": 5400.5 if known else None,
+    }
+    validator_of(name).validate(record)
+    assert "protect" not in examples()[name]["integrity"]
+
+
+@pytest.mark.parametrize("name", ["edit", "retraction"])
 def test_the_example_of_each_schema_is_what_publish_writes_and_is_valid(name):
-    registry = jsonschema_rs.Registry([(schema["$id"], schema) for schema in SCHEMAS.values()])
-    validator = jsonschema_rs.validator_for(SCHEMAS[name], registry=registry, validate_formats=True)
+    validator = validator_of(name)
     example = examples()[name]
     validator.validate(example)
     assert SCHEMAS[name]["examples"] == [example]
@@ -148,8 +173,7 @@ def test_an_edit_whose_parent_was_hidden_keeps_all_but_what_it_changed_and_is_va
     left = without_parent(orjson.dumps(whole))
     assert orjson.loads(left) == whole | {"delta": None, "delta_absent": "hidden", "data_delta": None}
     assert without_parent(left) == left
-    registry = jsonschema_rs.Registry([(schema["$id"], schema) for schema in SCHEMAS.values()])
-    jsonschema_rs.validator_for(SCHEMAS["edit"], registry=registry).validate(orjson.loads(left))
+    validator_of("edit").validate(orjson.loads(left))
     assert orjson.loads(on_topic(left, "pages"))["meta"] == whole["meta"] | {"stream": "pages"}
 
 

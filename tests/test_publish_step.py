@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -151,7 +150,7 @@ def quoting(settings: Settings, rev: int, delta: str = SECRET) -> Out:
     """Content of an edit that quotes its parent."""
     out = enriched(settings, rev)
     doc = orjson.loads(out.value or b"") | {"delta": {"words": delta}, "delta_absent": None, "data_delta": None}
-    return replace(out, value=orjson.dumps(doc))
+    return out._replace(value=orjson.dumps(doc))
 
 
 def gone(settings: Settings, rev: int, **left: bytes) -> Out:
@@ -174,7 +173,7 @@ async def test_what_is_hidden_goes_also_where_it_was_taken_back_before_and_the_e
     settings, at_once
 ):
     topics = Topics(settings)
-    bad = replace(enriched(settings, 1), value=enriched(settings, 1).value.replace(b"text 1", SECRET.encode()))
+    bad = enriched(settings, 1)._replace(value=enriched(settings, 1).value.replace(b"text 1", SECRET.encode()))
     came, hidden = [bad, quoting(settings, 2)], [gone(settings, 1), gone(settings, 2, left=b"something")]
     await produce(settings, [decisions(settings, decision(1, State.RELEASED), decision(2, State.RELEASED))])
     await run_until(settings, at_least(settings, topics.publish_state, 1))
@@ -203,7 +202,7 @@ async def test_content_that_comes_again_without_its_hidden_parent_is_enough_to_s
     await produce(settings, [quoting(settings, 2), decisions(settings, decision(2, State.RELEASED))])
     await run_until(settings, at_least(settings, topics.edits("live"), 1))
     again = orjson.loads(enriched(settings, 2).value) | {"delta_absent": "hidden"}
-    await produce(settings, [replace(enriched(settings, 2), value=orjson.dumps(again))])
+    await produce(settings, [enriched(settings, 2)._replace(value=orjson.dumps(again))])
     await run_until(settings, lambda: nobody_reads_it(settings))
     edits = [record.value for record in await read_all(settings, topics.edits("live"))]
     assert [value is None for value in edits] == [False, True, False]

@@ -292,6 +292,28 @@ def test_topics_that_come_after_the_edit_move_it_under_their_rule():
     assert line.heard(210) == [(1, "released")]
 
 
+@pytest.mark.parametrize(("waited", "known"), [(599, True), (600, False)])
+def test_topics_and_protection_that_come_before_their_page_are_known_when_its_first_edit_comes_also_over_a_restart(
+    waited, known
+):
+    #  topics, protection ── 599 or 600 s ── the first edit of the page: under a rule of 0 it goes out at once, or waits
+    topics = "mediawiki.page_outlink_topic_prediction_change.v1"
+    found = {"predictions": [], "probabilities": {"Culture.Biography": 0.8}, "model_name": "m", "model_version": "1"}
+    rules = 'match = { topic = ["Culture.*"], page_flags = ["protected"] }\nhold = 50', "hold = 0"
+    line = Ruled(*rules)
+    doc = {"wiki_id": "", "page": {"page_id": 7}, "revision": {"rev_id": 1}, "predicted_classification": found}
+    line.event(topics, doc, at=0)
+    line.log("protect", "unprotect", at=-3)
+    line.log("protect", "protect", at=0)
+    line.log("protect", "protect", at=0, title="Another")
+    line.heard(waited)
+    line.shard = rebuilt(line.state().items())
+    assert line.edit(1, at=waited + 1) == ([] if known else [(1, "p", "released")])
+    assert line.heard(waited + 61) == ([(1, "released")] if known else [])
+    # What found its page waits no more, nor what waited for too long.
+    assert not any(key.startswith(b"~wait:") for key in line.state())
+
+
 def test_what_brings_back_the_text_that_is_out_goes_out_at_once_and_says_so():
     line = Ruled('hold = 50\nrestore = "instant"')
     line.edit(1, at=0, sha1=sha("good"))
