@@ -26,7 +26,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from processors.shard import Group, Shard, Unreadable
 from schemas.log import KIND_EVENT, KIND_SKELETON, KIND_TICK
-from streams.kafka import close_consumer, consumer, header
+from streams.kafka import header, reading
 from streams.settings import Settings
 from streams.topics import Topics
 
@@ -56,13 +56,9 @@ async def capture(settings: Settings, path: Path) -> int:
     Memory does not grow with the log. Neither file appears before it is whole.
     """
     topic = Topics(settings).source
-    reader = consumer(settings)
-    await reader.start()
-    try:
+    async with reading(settings) as reader:
         partitions = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
         first, end = await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
-    finally:
-        await close_consumer(reader)
     counted = _Counted({tp.partition: (first[tp], end[tp]) for tp in partitions})
     unfinished = path.with_name(f".unfinished.{path.name}")
     with _opened(unfinished, "wb") as file:
@@ -149,9 +145,7 @@ class _Placed:
 
 async def _records(settings: Settings, tp: TopicPartition, first: int, end: int) -> AsyncIterator[_Placed]:
     """The records of one partition in their places: read twice, since a skeleton lies behind what it stands for."""
-    reader = consumer(settings)
-    await reader.start()
-    try:
+    async with reading(settings) as reader:
         reader.assign([tp])
         erased: dict[int, _Placed] = {}
         async for record in _read(reader, tp, first, end):
@@ -165,8 +159,6 @@ async def _records(settings: Settings, tp: TopicPartition, first: int, end: int)
             kind = header(record, "kind") or b""
             if record.offset not in erased and kind != KIND_SKELETON and record.value is not None:
                 yield _placed(record, kind, record.timestamp, record.offset)
-    finally:
-        await close_consumer(reader)
 
 
 async def _read(reader: AIOKafkaConsumer, tp: TopicPartition, first: int, end: int) -> AsyncIterator[Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -168,14 +169,24 @@ def check_size(out: Out, limits: Mapping[str, int]) -> None:
         raise RecordTooLarge(f"{out.size_bytes} bytes under key {out.key!r}; {out.topic} takes {limit}")
 
 
+@asynccontextmanager
+async def reading(settings: Settings, *, group: str | None = None) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer, started here and closed at the end. With a group it sees what that committed, and never joins it."""
+    reader = consumer(settings) if group is None else consumer(settings, group=group, group_instance_id=None)
+    try:
+        # Started inside, since a start that fails leaves the client open.
+        await reader.start()
+        yield reader
+    finally:
+        await close_consumer(reader)
+
+
 async def read_partition(
     settings: Settings, topic: str, partition: int, *, start: int | None = None, end: int | None = None
 ) -> list[Any]:
     """Every committed record of one partition from `start` (default: the first) to `end` (default: the last now)."""
     records: list[Any] = []
-    reader = consumer(settings)
-    try:
-        await reader.start()
+    async with reading(settings) as reader:
         tp = TopicPartition(topic, partition)
         reader.assign([tp])
         first = (await reader.beginning_offsets([tp]))[tp]
@@ -186,15 +197,11 @@ async def read_partition(
             batch = await reader.getmany(tp, timeout_ms=1000)
             records.extend(record for record in batch.get(tp, ()) if record.offset < last)
         return records
-    finally:
-        await close_consumer(reader)
 
 
 async def read_batches(settings: Settings, topic: str, partition: int, start: int) -> AsyncIterator[list[Any]]:
     """The committed records of one partition from `start` to the last one now, in batches that are never empty."""
-    reader = consumer(settings)
-    try:
-        await reader.start()
+    async with reading(settings) as reader:
         tp = TopicPartition(topic, partition)
         reader.assign([tp])
         last = (await reader.end_offsets([tp]))[tp]
@@ -203,20 +210,14 @@ async def read_batches(settings: Settings, topic: str, partition: int, start: in
             batch = (await reader.getmany(tp, timeout_ms=1000, max_records=2000)).get(tp, ())
             if records := [record for record in batch if record.offset < last]:
                 yield records
-    finally:
-        await close_consumer(reader)
 
 
 async def end_offset(settings: Settings, topic: str, partition: int) -> int:
     """The offset after the last committed record of one partition."""
-    reader = consumer(settings)
-    try:
-        await reader.start()
+    async with reading(settings) as reader:
         tp = TopicPartition(topic, partition)
         end: int = (await reader.end_offsets([tp]))[tp]
         return end
-    finally:
-        await close_consumer(reader)
 
 
 class _Rarely(logging.Filter):

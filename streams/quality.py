@@ -30,7 +30,7 @@ from schemas.log import InvalidRecord
 from schemas.quality import Quality, decode_quality, encode_quality, quality_key
 from schemas.reasons import State, Step
 from streams import metrics
-from streams.kafka import Out, close_consumer, consumer, header, read_batches, read_partition
+from streams.kafka import Out, header, read_batches, read_partition, reading
 from streams.settings import Settings
 from streams.topics import DAY_MS, Topics
 
@@ -143,12 +143,8 @@ def _decisions(record: Any) -> list[Decision]:
 
 async def _committed(settings: Settings, partition: int) -> int:
     topics = Topics(settings)
-    reader = consumer(settings, group=topics.group(Step.PUBLISH), group_instance_id=None)
-    try:
-        await reader.start()
+    async with reading(settings, group=topics.group(Step.PUBLISH)) as reader:
         return await reader.committed(TopicPartition(topics.decisions, partition)) or 0
-    finally:
-        await close_consumer(reader)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from schemas.event import PAGE_CHANGE, InvalidEvent, decode_event, rfc3339
 from schemas.log import KIND_EVENT, KIND_SKELETON
 from streams.clock import now_ms
 from streams.content_api import ContentApi
-from streams.kafka import Out, close_consumer, consumer, header, send_all
+from streams.kafka import Out, header, reading, send_all
 from streams.queries import ask
 from streams.settings import Settings
 from streams.topics import Topics
@@ -78,9 +78,7 @@ async def _logged(settings: Settings, wikis: set[str], begin_ms: int) -> tuple[s
     partitions = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
     known: set[tuple[str, int]] = set()
     domains: dict[str, str] = {}
-    reader = consumer(settings)
-    await reader.start()
-    try:
+    async with reading(settings) as reader:
         reader.assign(partitions)
         first, end = await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
         # What was edited then cannot have been written before, but for the difference of two clocks.
@@ -96,8 +94,6 @@ async def _logged(settings: Settings, wikis: set[str], begin_ms: int) -> tuple[s
                         known.add((wiki, int(rev)))
                         if wiki not in domains:
                             domains |= _domain(wiki, record.value)
-    finally:
-        await close_consumer(reader)
     return known, domains
 
 

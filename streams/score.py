@@ -19,7 +19,7 @@ from processors.oracle_story import as_document, tell, verdict
 from schemas.log import KIND_TICK
 from schemas.reasons import Step
 from streams import cluster
-from streams.kafka import close_consumer, consumer, read_partition
+from streams.kafka import read_partition, reading
 from streams.settings import Settings
 from streams.topics import Topics
 
@@ -120,9 +120,7 @@ def _record(record: Any) -> Record:
 
 async def _lags(settings: Settings, step: Step, records: Sequence[Record], until: float) -> list[Lag]:
     """What a step has not finished of these records."""
-    reader = consumer(settings, group=Topics(settings).group(step), group_instance_id=None)
-    await reader.start()
-    try:
+    async with reading(settings, group=Topics(settings).group(step)) as reader:
         while True:
             lags = []
             for topic, partition in sorted({(record.topic, record.partition) for record in records}):
@@ -134,5 +132,3 @@ async def _lags(settings: Settings, step: Step, records: Sequence[Record], until
             if not any(lag.records for lag in lags) or time.monotonic() >= until:
                 return lags
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
-    finally:
-        await close_consumer(reader)

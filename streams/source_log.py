@@ -23,7 +23,7 @@ from schemas.control import ENDPOINT, control_kind, decode_endpoint
 from schemas.log import KIND_EVENT, KIND_SKELETON, KIND_TICK, InvalidRecord, Tick, decode_tick
 from schemas.reasons import Step
 from streams.failpoints import failpoint
-from streams.kafka import Out, check_size, consumer, header, producer
+from streams.kafka import Out, check_size, consumer, header, producer, reading
 from streams.settings import Settings
 from streams.topics import Topics, limits
 
@@ -138,9 +138,7 @@ async def _find(settings: Settings) -> Found:
     topics = Topics(settings)
     partitions = [TopicPartition(topics.source, partition) for partition in range(settings.partitions)]
     letters, control = TopicPartition(topics.deadletter, 0), TopicPartition(topics.control, 0)
-    reader = consumer(settings)
-    await reader.start()
-    try:
+    async with reading(settings) as reader:
         everything = [*partitions, letters, control]
         reader.assign(everything)
         first, end = await reader.beginning_offsets(everything), await reader.end_offsets(everything)
@@ -153,8 +151,6 @@ async def _find(settings: Settings) -> Found:
                     ids.setdefault(stream, []).append(event_id_of_key(record.key))
         written = await _between(reader, letters, max(first[letters], end[letters] - LETTERS), end[letters])
         told = await _between(reader, control, first[control], end[control])
-    finally:
-        await reader.stop()
     return Found(
         tick=tick,
         event_ids=ids,

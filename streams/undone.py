@@ -6,7 +6,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.reasons import Step
 from streams.clock import now_ms
-from streams.kafka import close_consumer, consumer
+from streams.kafka import reading
 from streams.settings import Settings
 from streams.topics import Topics
 
@@ -23,13 +23,9 @@ async def oldest_undone_ms(settings: Settings) -> int:
     )
     oldest = now_ms()
     for step, topic in inputs:
-        reader = consumer(settings, group=topics.group(step), group_instance_id=None)
-        try:
-            await reader.start()
+        async with reading(settings, group=topics.group(step)) as reader:
             tps = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
             oldest = min(oldest, await _oldest(reader, tps, oldest))
-        finally:
-            await close_consumer(reader)
     return oldest
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
@@ -74,22 +73,27 @@ async def test_a_page_whose_process_is_killed_once_is_parsed_by_another() -> Non
     assert lost(ContentAbsent.CRASH) - before == 1
 
 
-async def test_a_page_whose_process_is_killed_twice_has_a_record_that_says_so_and_the_others_have_theirs() -> None:
+async def test_a_page_whose_process_is_killed_twice_has_a_record_that_says_so_and_the_others_have_theirs(
+    monkeypatch,
+) -> None:
+    payload, given_to, real = encode_content(LONG), [], parse_workers._Worker.parse
+
+    def noted(self: parse_workers._Worker, content: bytes, *rest: object) -> object:
+        if content == payload:
+            given_to.append(self)
+        return real(self, content, *rest)
+
+    monkeypatch.setattr(parse_workers._Worker, "parse", noted)
     async with ParseWorkers(2) as workers:
 
         async def others() -> list[Enriched]:
             return [await parse(workers) for _ in range(20)]
 
         victim = asyncio.create_task(parse(workers, LONG))
-        await hit(workers, signal.SIGKILL, 1)
         aside = asyncio.create_task(others())
-        while not victim.done():
-            # Only the long page is under way for long: what is busy twice in a row has it.
-            once = set(workers.busy)
-            await asyncio.sleep(0.03)
-            for pid in once & set(workers.busy):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        for times in (1, 2):
+            await until(lambda times=times: len(given_to) == times and given_to[-1].has_page)
+            os.kill(given_to[-1].pid, signal.SIGKILL)
         found = await victim
         assert await aside == [enrich(PAGE)] * 20
     assert (found.content, found.content_absent, found.delta_absent) == (None, "crash", DeltaAbsent.NO_TEXT)

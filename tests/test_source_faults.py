@@ -198,7 +198,7 @@ async def test_memory_is_flat_whatever_network_and_broker_do(tmp_path: Path, ser
             grown = peak_mb(running_step.pid) - before
         finally:
             running_step.terminate()
-            assert await asyncio.to_thread(running_step.wait, 20) == 0
+            assert await asyncio.to_thread(running_step.wait, 60) == 0
         log = await all_of(settings, len(docs))
     finally:
         await asyncio.to_thread(broker.stop)
@@ -547,7 +547,7 @@ async def deciding(settings: Settings) -> AsyncIterator[None]:
     try:
         yield
         stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, 60)
     finally:
         task.cancel()
         await asyncio.wait({task})
