@@ -16,7 +16,7 @@ from typing import Self
 
 from processors.store import PageKey, Row
 
-FORMAT = 1
+FORMAT = 2
 # Of each partition, and a worker may have all twelve.
 CACHE_KB = 8 * 1024
 _SCHEMA = """
@@ -25,6 +25,19 @@ create index page_due on page (due) where due is not null;
 create table ref (hash integer, key text, primary key (hash, key)) without rowid;
 create table beside (key blob primary key, value blob not null) without rowid;
 create table meta (name text primary key, value text not null) without rowid;
+create table total (pages integer not null, pending integer not null);
+insert into total values (0, 0);
+create trigger page_comes after insert on page
+begin update total set pages = pages + 1, pending = pending + new.pending; end;
+create trigger page_goes after delete on page
+begin update total set pages = pages - 1, pending = pending - old.pending; end;
+create trigger page_waits after update of pending on page when new.pending != old.pending
+begin update total set pending = pending + new.pending - old.pending; end;
+"""
+# To count the rows of millions would take seconds, so each write keeps count: a replaced row is updated, not made anew.
+_PUT = """
+insert into page values (?, ?, ?, ?)
+on conflict (key) do update set due = excluded.due, pending = excluded.pending, value = excluded.value
 """
 
 
@@ -88,11 +101,11 @@ class Disk:
             last = rows[-1][0]
 
     def count(self) -> int:
-        return int(self._db.execute("select count(*) from page").fetchone()[0])
+        return int(self._db.execute("select pages from total").fetchone()[0])
 
     def pending(self) -> int:
         """(edit, policy) pairs that wait."""
-        return int(self._db.execute("select coalesce(sum(pending), 0) from page").fetchone()[0])
+        return int(self._db.execute("select pending from total").fetchone()[0])
 
     def beside(self) -> list[tuple[bytes, bytes]]:
         """What the topic holds beside pages."""
@@ -122,7 +135,7 @@ class Disk:
         refs = [(_hash(ref), _text(key)) for key, row in rows.items() if row is not None for ref in row.refs]
         self._given_ms = -1
         self._db.executemany("delete from page where key = ?", gone)
-        self._db.executemany("insert or replace into page values (?, ?, ?, ?)", kept)
+        self._db.executemany(_PUT, kept)
         self._db.executemany("insert or ignore into ref values (?, ?)", refs)
 
     def _open(self) -> sqlite3.Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,3 +123,16 @@ def test_what_is_due_is_given_once_until_something_is_written_since_it_is_in_use
     assert [list(disk.due(until_ms)) for until_ms in (10, 5, 20, 20)] == [[("w", 1)], [], [("w", 2), ("w", 3)], []]
     disk.write({})
     assert list(disk.due(20)) == [("w", 1), ("w", 2), ("w", 3)]
+
+
+def test_the_store_keeps_count_of_its_pages_and_of_what_waits_on_them(tmp_path):
+    chooser, kept = random.Random(5), {}
+    with opened(tmp_path) as disk:
+        for _ in range(60):
+            rows = {("w", chooser.randrange(40)): chooser.choice([None, 0, 1, 5]) for _ in range(5)}
+            disk.write({key: None if n is None else Row(b"x", n, frozenset(), n) for key, n in rows.items()})
+            kept = {key: n for key, n in (kept | rows).items() if n is not None}
+            assert (disk.count(), disk.pending()) == (len(kept), sum(kept.values()))
+        disk.commit({}, {}, 1, 1000.0)
+    with opened(tmp_path) as disk:
+        assert (disk.count(), disk.pending()) == (len(kept), sum(kept.values()))

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import produce, read_all
+from conftest import all_readable, produce, read_all
 from histories import END, FULL, Entry, Writer, by_page, random_log, run, shard_of
 
 from schemas.decision import Decision, decode_decisions
 from schemas.log import KIND_CONTROL, encode_policies
 from schemas.reasons import Step
-from streams.kafka import Out
+from streams import gate
+from streams.kafka import Out, read_partition
 from streams.settings import Settings
 from streams.step_processes import StepProcesses
 from streams.topics import Topics
@@ -76,3 +77,40 @@ async def test_a_gate_that_is_killed_at_two_places_decides_as_one_that_lives(set
 @pytest.mark.soak
 async def test_a_gate_that_is_killed_twenty_times_decides_as_one_that_lives(settings, tmp_path):
     await killed_at(settings, tmp_path, [f"{name}:{passes}" for passes in (1, 2, 1, 1) for name in PLACES])
+
+
+async def test_four_workers_that_share_the_partitions_write_the_very_records_of_one(make_settings, monkeypatch):
+    log = random_log(11, length=160)
+    ending = Writer(at=END)
+    ending.tick(0)
+    log = [Entry(KIND_CONTROL, encode_policies(FULL), 0), *log, *ending.log]
+    count = sum(map(len, by_page(run(shard_of(FULL), log[1:])).values()))
+    owners: dict[int, gate.Gate] = {}
+
+    class Watched(gate.Gate):
+        async def own(self, partition: int) -> None:
+            await super().own(partition)
+            owners[partition] = self
+
+    monkeypatch.setattr(gate, "Gate", Watched)
+    written = []
+    for workers, assign in ((1, "all"), (4, "group")):
+        settings = await make_settings(partitions=4, assign=assign)
+        stop = asyncio.Event()
+        owners.clear()
+        tasks = [asyncio.create_task(gate.run(settings, stop)) for _ in range(workers)]
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while len(set(owners.values())) < workers or len(owners) < 4:  # noqa: ASYNC110 - nothing tells us
+                    await asyncio.sleep(0.05)
+                await produce(settings, outs(settings, log))
+                while len(await decided(settings)) < count and not any(task.done() for task in tasks):  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+        finally:
+            stop.set()
+            await asyncio.gather(*tasks)
+        await all_readable(settings)
+        every = [await read_partition(settings, Topics(settings).decisions, partition) for partition in range(4)]
+        written.append([[(record.key, record.value) for record in records] for records in every])
+    assert written[0] == written[1]
+    assert all(written[0])
