@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 
 from processors.enrich import MAX_ITEMS, enrich
 from processors.scan import MAX_SIZE
-from schemas.content import Content, Text, decode_content, encode_content
+from schemas.content import Content, Html, Text, decode_content, encode_content
 from schemas.enriched import ContentAbsent, DeltaAbsent, Enriched, decode_enriched, encode_enriched
 from schemas.event import PAGE_CHANGE, TAGS_CHANGE, InvalidEvent
 from schemas.log import InvalidRecord
@@ -145,6 +148,21 @@ def test_the_same_content_gives_the_same_bytes_with_sorted_keys() -> None:
     payload = encode_enriched(enrich(EXAMPLE))
     assert payload == encode_enriched(enrich(decode_content(encode_content(EXAMPLE))))
     assert payload == orjson.dumps(orjson.loads(payload), option=orjson.OPT_SORT_KEYS)
+
+
+def test_the_same_content_gives_the_same_bytes_in_a_process_with_another_hash_seed() -> None:
+    words = "".join(f"[[Loch {n}]]{{{{cn{n}}}}}" for n in range(20))
+    content = replace(EXAMPLE, revision=text(2, NEW + words), html=Html(answer=Answer.TEXT, text=f"<p>{words}</p>"))
+    code = (
+        "import sys\nfrom processors.enrich import enrich\nfrom schemas.content import decode_content\n"
+        "from schemas.enriched import encode_enriched\n"
+        "sys.stdout.buffer.write(encode_enriched(enrich(decode_content(sys.stdin.buffer.read()))))"
+    )
+    # Ours is another one each time.
+    env = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=encode_content(content), env=env, capture_output=True, check=True)
+    assert done.stdout == encode_enriched(enrich(content))
 
 
 def test_what_is_encoded_decodes_to_the_same_record() -> None:

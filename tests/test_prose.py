@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import doctest
 import importlib
-import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 
-import processors
-import schemas
-import streams
 from streams import cli, metrics
 from streams.settings import Settings
 from streams.topics import Topics
@@ -109,9 +105,9 @@ def test_each_link_to_a_file_of_ours_leads_somewhere(path):
 
 def test_the_examples_in_docstrings_give_what_they_say() -> None:
     tried = failed = 0
-    for package in (schemas, processors, streams):
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            result = doctest.testmod(importlib.import_module(module.name))
+    for path in sorted([*ROOT.glob("processors/*.py"), *ROOT.glob("schemas/*.py")]):
+        if ">>> " in path.read_text("utf-8"):
+            result = doctest.testmod(importlib.import_module(f"{path.parent.name}.{path.stem}"))
             tried, failed = tried + result.attempted, failed + result.failed
     assert tried > 30
     assert failed == 0
