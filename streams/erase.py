@@ -27,24 +27,23 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from processors.digest import page_partition
+from processors.news import News, Place, ToShow, hides_or_shows
 from processors.remembered import Remembered, Revisions
 from processors.route import lenient_meta
 from processors.skeleton import (
     Hidden,
     Shown,
     concerns,
-    hidden_by,
     mentions,
     prior_rev_id,
     shown_again,
-    shown_by,
     skeleton,
     stays,
 )
@@ -62,9 +61,6 @@ CLOCKS_MS = 600_000
 RETRY_SECONDS = 5.0
 # Headers that we give a record. `shown`: of a revision that is before readers again, by which event.
 OURS = frozenset({"kind", "place", "shown"})
-
-# (wiki, page, revision).
-Place = tuple[str, int, int]
 
 log = logging.getLogger("sluice.erase")
 
@@ -85,40 +81,6 @@ class _Found:
     by_key: dict[tuple[int, bytes], Out] = field(default_factory=dict)
     revs: set[tuple[str, int, int]] = field(default_factory=set)
     proofs: dict[tuple[str, int], list[dict[str, Any]]] = field(default_factory=dict)
-
-
-class _ToShow(NamedTuple):
-    """A revision that is shown again, by an event at `offset`. erased: it is known that it was hidden; its skeleton may
-    not be readable yet."""
-
-    event: Shown
-    offset: int
-    erased: bool
-
-
-@dataclass(slots=True, kw_only=True)
-class _News:
-    """What was hidden, and then what was shown again, without what follows a hiding of the same page. undeleted: what
-    does follow, with the event that says all of the revision.
-    """
-
-    hidings: list[Hidden] = field(default_factory=list)
-    shown: dict[Place, _ToShow] = field(default_factory=dict)
-    undeleted: dict[Place, str] = field(default_factory=dict)
-
-    def hide(self, event: Hidden) -> None:
-        self.hidings.append(event)
-        hides = [place for place in self.shown if place[:2] == (event.wiki, event.page_id)]
-        for place in hides if event.rev_id is None else {*hides} & {(event.wiki, event.page_id, event.rev_id)}:
-            del self.shown[place]
-
-    def contradicts(self, event: Shown) -> bool:
-        """Whether some of its page was hidden before."""
-        return any((event.wiki, event.page_id) == (each.wiki, each.page_id) for each in self.hidings)
-
-    def show(self, event: Shown, offset: int, *, erased: bool) -> None:
-        if not event.own:
-            self.shown[event.wiki, event.page_id, event.rev_id] = _ToShow(event, offset, erased)
 
 
 class Eraser:
@@ -176,7 +138,7 @@ class Eraser:
         first = await reader.beginning_offsets(everything)
         last = await reader.end_offsets(everything)
         end = dict(last)
-        news = _News()
+        news = News()
         late = _Found()
         # Of letters that are written until this is committed the next look knows.
         known = {page: set(revs) for page, revs in remembered.revisions.items()}
@@ -188,13 +150,14 @@ class Eraser:
             async for record in _read(reader, tp, start, end[tp]):
                 if header(record, "kind") != KIND_EVENT or record.value is None:
                     continue
-                event = _hides_or_shows(record.value)
+                event = hides_or_shows(record.value)
                 if isinstance(event, Hidden):
                     news.hide(event)
                     continue
                 if event is not None and news.contradicts(event):
                     # What is hidden goes first, and what comes from here on is looked at next time.
-                    await self._foresee(reader, tp, record.offset, end, news)
+                    await self._foresee(reader, tp, record.offset, last[tp], news)
+                    end[tp] = record.offset
                     break
                 if event is not None:
                     was_hidden = event.rev_id in remembered.revisions.get((event.wiki, event.page_id), ())
@@ -206,20 +169,17 @@ class Eraser:
             return None
         outs = [*late.by_key.values()]
         outs += await self._show(reader, news.shown, first, last) if news.shown else []
-        outs += await self._erase(reader, news, first, end) if news.hidings else []
+        outs += await self._erase(reader, news, first, end, last) if news.hidings else []
         outs += await self._reduce_letters(reader, known, letters_from, end)
         return Erasure(outs=outs, offsets=end, hidings=len(news.hidings))
 
-    async def _foresee(
-        self, reader: AIOKafkaConsumer, tp: TopicPartition, offset: int, end: dict[TopicPartition, int], news: _News
-    ) -> None:
-        """Look no further than `offset` this time; but what was undeleted behind it has a text of its own already."""
-        async for record in _read(reader, tp, offset, end[tp]):
+    async def _foresee(self, reader: AIOKafkaConsumer, tp: TopicPartition, start: int, end: int, news: News) -> None:
+        """What is behind a look: what was undeleted there may have its text before our skeletons are written."""
+        async for record in _read(reader, tp, start, end):
             if header(record, "kind") == KIND_EVENT and record.value is not None:
-                event = _hides_or_shows(record.value)
+                event = hides_or_shows(record.value)
                 if isinstance(event, Shown) and event.own:
                     news.undeleted[event.wiki, event.page_id, event.rev_id] = event.cause
-        end[tp] = offset
 
     def _reduce_late(self, record: Any, revisions: Revisions, late: _Found) -> None:
         """An event that came after what it repeats was hidden; most are as the source itself reduced them."""
@@ -238,10 +198,12 @@ class Eraser:
     async def _erase(
         self,
         reader: AIOKafkaConsumer,
-        news: _News,
+        news: News,
         first: Mapping[TopicPartition, int],
         end: Mapping[TopicPartition, int],
+        last: Mapping[TopicPartition, int],
     ) -> list[Out]:
+        """end: up to where this look goes. last: up to where the log was read."""
         revisions: Revisions = {}
         for hidden in news.hidings:
             revisions.setdefault((hidden.wiki, hidden.page_id), set()).add(hidden.rev_id)
@@ -255,6 +217,9 @@ class Eraser:
                 if None in revisions[wiki, page_id]:
                     revisions[wiki, page_id].add(rev_id)
             found = await self._scan(reader, revisions, starts, end)
+        # To search the log can take minutes.
+        for tp, now in (await reader.end_offsets(self._partitions)).items():
+            await self._foresee(reader, tp, last[tp], now, news)
         _mark_what_was_undeleted(found, news.undeleted)
         if self._remembered is not None:
             self._remembered.add(revisions)
@@ -264,7 +229,7 @@ class Eraser:
     async def _show(
         self,
         reader: AIOKafkaConsumer,
-        shown: Mapping[Place, _ToShow],
+        shown: Mapping[Place, ToShow],
         first: Mapping[TopicPartition, int],
         end: Mapping[TopicPartition, int],
     ) -> list[Out]:
@@ -381,10 +346,6 @@ def _place(record: Any) -> bytes:
     return header(record, "place") or b"%d:%d" % (record.offset, record.timestamp)
 
 
-def _hides_or_shows(payload: bytes) -> Hidden | Shown | None:
-    return hidden_by(payload) or shown_by(payload)
-
-
 def _mark_what_was_undeleted(found: _Found, undeleted: Mapping[Place, str]) -> None:
     """Its text stands under the event that undeleted it: what stands for an earlier event must not erase that."""
     for at, out in found.by_key.items():
@@ -466,9 +427,13 @@ def _event_id(payload: bytes) -> str:
 
 def count(erasure: Erasure) -> None:
     """Say in metrics what was committed."""
-    metrics.ERASED.labels("skeleton").inc(sum(_kind(out) == KIND_SKELETON for out in erasure.outs))
+    metrics.ERASED.labels("skeleton").inc(sum(_is_erased(out) for out in erasure.outs))
     metrics.ERASED.labels("letter").inc(sum("erased" in dict(out.headers) for out in erasure.outs))
     metrics.ERASED.labels("proof").inc(sum(_kind(out) == KIND_ERASURE for out in erasure.outs))
+
+
+def _is_erased(out: Out) -> bool:
+    return _kind(out) == KIND_SKELETON and not (stays(out.value or b"{}") and "shown" in dict(out.headers))
 
 
 def _kind(out: Out) -> bytes | None:

@@ -2,6 +2,7 @@
 
 `kafka` is a bootstrap address (SLUICE_KAFKA if set, else a broker started here). `settings` are settings with a topic
 prefix of this test and its topics made; `make_settings(**changes)` gives more of them, with other prefixes.
+`server` and `wiki` are what the line reads from, on loopback.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.record.memory_records import MemoryRecords
+from api_server import ApiServer
 from hypothesis.internal.conjecture import providers
+from sse_server import SseServer
 from xdist.scheduler import LoadScopeScheduling
 
-from streams import cluster
+from streams import cluster, sse
 from streams.broker import Broker
 from streams.kafka import Out, close_consumer, close_producer, consumer, producer, read_partition, send
 from streams.settings import Settings, cache_folder
@@ -91,6 +94,28 @@ async def make_settings(kafka: str, request: pytest.FixtureRequest) -> AsyncIter
 async def settings(make_settings: MakeSettings) -> Settings:
     """Settings of this test alone: 3 partitions, this process owns all, its topics exist."""
     return await make_settings()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[SseServer]:
+    """A source of events on loopback, which serves what a test adds."""
+    async with SseServer().running() as running:
+        yield running
+
+
+@pytest.fixture
+async def wiki() -> AsyncIterator[ApiServer]:
+    """A wiki's APIs on loopback."""
+    async with ApiServer() as running:
+        yield running
+
+
+@pytest.fixture
+def haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source in this process that is refused, or cut off, comes back at once."""
+    monkeypatch.setattr(sse, "REFUSED_SECONDS", 0.01)
+    monkeypatch.setattr(sse, "MAX_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(sse, "MAX_RETRY_AFTER_SECONDS", 0.05)
 
 
 async def read_all(settings: Settings, topic: str) -> list[Any]:

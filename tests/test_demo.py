@@ -80,7 +80,9 @@ def test_the_picture_says_what_happens_to_edits_and_what_its_signs_mean() -> Non
 @pytest.mark.chaos
 def test_through_a_storm_the_line_does_what_follows_from_the_ledger(kafka: str, tmp_path: Path) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
-    command = [sys.executable, "-m", "streams.cli", "demo", "--seconds", "15", "--rate", "8", "--faults", "storm"]
+    # Two kills and two turns of the weather in this time.
+    storm = ["--seconds", "9", "--rate", "10", "--random-state", "4", "--faults", "storm"]
+    command = [sys.executable, "-m", "streams.cli", "demo", *storm]
     done = subprocess.run(
         [*command, "--pictures", str(tmp_path)],
         env=env | {"SLUICE_KAFKA": kafka},

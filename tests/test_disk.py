@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import read_all
+from conftest import MakeSettings, read_all
 from histories import END, FULL, Entry, Writer, by_page, random_log, run, shard_of
 from test_gate_step import control, decided, edit, produce, run_until, tick
 
@@ -17,7 +17,6 @@ from processors.store import Row
 from schemas.log import KIND_CONTROL, InvalidRecord, encode_policies
 from schemas.page import VERSION, decode_page
 from streams.disk import Disk
-from streams.settings import Settings
 from streams.topics import Topics
 
 
@@ -89,8 +88,8 @@ def test_a_state_record_from_a_newer_version_stops_the_gate_rather_than_being_lo
 
 
 @pytest.mark.kafka
-async def test_the_gate_starts_from_its_folder_and_from_the_topic_alone_alike(settings: Settings, tmp_path):
-    settings = settings.with_(state=str(tmp_path))
+async def test_the_gate_starts_from_its_folder_and_from_the_topic_alone_alike(make_settings: MakeSettings, tmp_path):
+    settings = await make_settings(partitions=1, state=str(tmp_path))
     for round_number in range(1, 4):
         rev = 10 * round_number
         start = [control(settings)] if round_number == 1 else []

@@ -20,9 +20,10 @@ from test_source import running, until
 from processors import remembered
 from processors.digest import user_key
 from processors.hear import hear
+from processors.news import News, hides_or_shows
 from processors.remembered import Remembered
 from processors.shard import Shard
-from processors.skeleton import as_shown, concerns, hidden_by, mentions, shown_again, skeleton, stays
+from processors.skeleton import Hidden, Shown, as_shown, concerns, hidden_by, mentions, shown_again, skeleton, stays
 from schemas.content import record_key
 from schemas.deadletter import DeadLetter
 from schemas.decision import encode_decision
@@ -84,6 +85,12 @@ def undelete(n: int, *, page: int, at: int) -> dict[str, Any]:
     doc = edit(n, page=page) | {"page_change_kind": "undelete"}
     doc["meta"] |= {"id": f"undelete-{page}", "dt": rfc3339(AT_MS + at)}
     return doc
+
+
+@pytest.fixture
+async def erasing(make_settings: MakeSettings, server: SseServer) -> Settings:
+    """Settings of a source that looks often for what was hidden."""
+    return await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
 
 
 def dumps(doc: dict[str, Any]) -> bytes:
@@ -176,15 +183,14 @@ def test_a_recording_of_which_nothing_but_skeletons_is_left_is_decided_the_same(
 
 @pytest.mark.kafka
 async def test_what_is_hidden_goes_from_the_log_and_the_proof_names_what_went(
-    make_settings: MakeSettings,
+    erasing: Settings,
+    server: SseServer,
 ) -> None:
-    async with SseServer().running() as server:
-        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
-        await server.add(edit(5), edit(6, prior=5, user="Another"), edit(9, page=8))
-        async with running(settings):
-            await until(settings, lambda log: len(log.events) == 3)
-            await server.add(hide(5))
-            log = await until(settings, lambda log: bool(kinds(log, b"erasure")))
+    await server.add(edit(5), edit(6, prior=5, user="Another"), edit(9, page=8))
+    async with running(erasing):
+        await until(erasing, lambda log: len(log.events) == 3)
+        await server.add(hide(5))
+        log = await until(erasing, lambda log: bool(kinds(log, b"erasure")))
     proof = orjson.loads(kinds(log, b"erasure")[0].value)
     assert (proof["cause"], proof["rev_id"]) == ("hide-5", 5)
     reduced = {r.key for r in kinds(log, b"skeleton")}
@@ -206,17 +212,16 @@ def suppress(n: int, *, page: int, at: int = 101) -> dict[str, Any]:
 
 @pytest.mark.kafka
 async def test_the_edit_after_a_hidden_one_stays_itself_also_when_another_page_is_suppressed_at_the_same_time(
-    make_settings: MakeSettings,
+    erasing: Settings,
+    server: SseServer,
 ) -> None:
-    async with SseServer().running() as server:
-        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
-        await server.add(edit(5), edit(6, prior=5, user="Another"), edit(9, page=8), edit(10, page=8, prior=9))
-        await server.add(recent_change(9, AT_MS), hide(5), suppress(10, page=8))
-        async with running(settings.with_(recentchange="all")):
-            recent = f"enwiki::9:{recent_change(9, AT_MS)['meta']['id']}".encode()
-            gone = {key_of(edit(5), 5), key_of(edit(9, page=8), 9), key_of(edit(10, page=8), 10), recent}
-            log = await until(settings, lambda log: gone <= {r.key for r in kinds(log, b"skeleton")})
-            log = await until(settings, lambda log: key_of(edit(6), 6) in {r.key for r in kinds(log, b"skeleton")})
+    await server.add(edit(5), edit(6, prior=5, user="Another"), edit(9, page=8), edit(10, page=8, prior=9))
+    await server.add(recent_change(9, AT_MS), hide(5), suppress(10, page=8))
+    async with running(erasing.with_(recentchange="all")):
+        recent = f"enwiki::9:{recent_change(9, AT_MS)['meta']['id']}".encode()
+        gone = {key_of(edit(5), 5), key_of(edit(9, page=8), 9), key_of(edit(10, page=8), 10), recent}
+        log = await until(erasing, lambda log: gone <= {r.key for r in kinds(log, b"skeleton")})
+        log = await until(erasing, lambda log: key_of(edit(6), 6) in {r.key for r in kinds(log, b"skeleton")})
     left = {r.key: r.value for r in kinds(log, b"skeleton")}
     assert stays(left[key_of(edit(6), 6)])
     assert not any(stays(left[key]) for key in gone)
@@ -237,21 +242,36 @@ def test_what_is_shown_again_is_asked_for_by_the_event_that_shows_it_also_where_
     assert orjson.loads(as_shown(skeleton(after, {5})))["meta"]["id"] == "show-6"
 
 
+def test_what_is_shown_stays_so_until_it_or_its_page_is_hidden_and_what_follows_that_is_left_for_later() -> None:
+    news = News()
+    for rev, page in ((5, 7), (6, 7), (9, 8)):
+        event = hides_or_shows(dumps(show(rev, page=page)))
+        assert isinstance(event, Shown)
+        assert not news.contradicts(event)
+        news.show(event, 100 + rev, erased=True)
+    for doc in (hide(5, at=300), suppress(9, page=8)):
+        hiding = hides_or_shows(dumps(doc))
+        assert isinstance(hiding, Hidden)
+        news.hide(hiding)
+    assert {place: each.offset for place, each in news.shown.items()} == {("enwiki", 7, 6): 106}
+    assert news.contradicts(event)
+    assert hides_or_shows(dumps(edit(5))) is None
+
+
 @pytest.mark.kafka
 async def test_the_skeleton_of_what_is_shown_again_is_written_once_more_and_after_another_hiding_it_is_bare(
-    make_settings: MakeSettings,
+    erasing: Settings,
+    server: SseServer,
 ) -> None:
-    async with SseServer().running() as server:
-        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
-        # One after the other, and all in one look; 9 was never hidden, and 6 has its own text again.
-        await server.add(edit(5), edit(6, page=8), edit(9, page=9), hide(5), show(5), show(9, page=9))
-        await server.add(suppress(6, page=8, at=102), undelete(6, page=8, at=103))
-        async with running(settings):
-            log = await until(settings, lambda log: b"show-5" in {header(r, "shown") for r in log.records})
-            again = hide(5, at=300)
-            again["meta"] |= {"id": "hide-again"}
-            await server.add(again)
-            log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 3)
+    # One after the other, and all in one look; 9 was never hidden, and 6 has its own text again.
+    await server.add(edit(5), edit(6, page=8), edit(9, page=9), hide(5), show(5), show(9, page=9))
+    await server.add(suppress(6, page=8, at=102), undelete(6, page=8, at=103))
+    async with running(erasing):
+        log = await until(erasing, lambda log: b"show-5" in {header(r, "shown") for r in log.records})
+        again = hide(5, at=300)
+        again["meta"] |= {"id": "hide-again"}
+        await server.add(again)
+        log = await until(erasing, lambda log: len(kinds(log, b"erasure")) == 3)
     left = [(r.key, header(r, "shown"), stays(r.value)) for r in kinds(log, b"skeleton") if b"page_change" in r.key]
     five, six = key_of(edit(5), 5), key_of(edit(6, page=8), 6)
     assert [each for each in left if each[0] == five] == [
@@ -265,17 +285,15 @@ async def test_the_skeleton_of_what_is_shown_again_is_written_once_more_and_afte
 
 
 @pytest.mark.kafka
-async def test_what_two_streams_report_as_hidden_is_reduced_once(make_settings: MakeSettings) -> None:
-    async with SseServer().running() as server:
-        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
-        await server.add(edit(5), hide(5))
-        async with running(settings):
-            log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 1)
-            before = len(kinds(log, b"skeleton"))
-            again = hide(5, at=200)
-            again["meta"]["id"] = "hide-again"
-            await server.add(again)
-            log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 2)
+async def test_what_two_streams_report_as_hidden_is_reduced_once(erasing: Settings, server: SseServer) -> None:
+    await server.add(edit(5), hide(5))
+    async with running(erasing):
+        log = await until(erasing, lambda log: len(kinds(log, b"erasure")) == 1)
+        before = len(kinds(log, b"skeleton"))
+        again = hide(5, at=200)
+        again["meta"]["id"] = "hide-again"
+        await server.add(again)
+        log = await until(erasing, lambda log: len(kinds(log, b"erasure")) == 2)
     # Of the second report itself.
     assert len(kinds(log, b"skeleton")) == before + 1
 
@@ -328,59 +346,57 @@ def test_what_was_hidden_is_remembered_by_page_and_revision_until_it_is_shown_ag
 
 @pytest.mark.kafka
 async def test_what_comes_after_its_hiding_is_reduced_as_well_also_by_another_process(
-    make_settings: MakeSettings,
+    erasing: Settings,
+    server: SseServer,
 ) -> None:
-    async with SseServer().running() as server:
-        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
-        await server.add(edit(9, page=8), hide(5))
-        async with running(settings):
-            await until(settings, lambda log: bool(kinds(log, b"erasure")))
-        # Streams have no order among each other: the edit itself comes now; then it is shown again.
-        late, after = edit(5), edit(6, prior=5, user="Another")
-        await server.add(late, after)
-        async with running(settings):
-            wanted = {key_of(late, 5), key_of(after, 6)}
-            log = await until(settings, lambda log: wanted <= {r.key for r in kinds(log, b"skeleton")})
-            log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 3)
-            left = {r.key: r.value for r in kinds(log, b"skeleton")}
-            assert SECRET.encode() not in left[key_of(late, 5)]
-            assert stays(left[key_of(after, 6)])
-            assert {orjson.loads(r.value)["rev_id"] for r in kinds(log, b"erasure")} == {5}
-            again = edit(5)
-            again["meta"] |= {"id": "again"}
-            await server.add(show(5), again, edit(11, page=9), hide(11, page=9, at=400))
-            log = await until(settings, lambda log: len(kinds(log, b"erasure")) == 4)
+    await server.add(edit(9, page=8), hide(5))
+    async with running(erasing):
+        await until(erasing, lambda log: bool(kinds(log, b"erasure")))
+    # Streams have no order among each other: the edit itself comes now; then it is shown again.
+    late, after = edit(5), edit(6, prior=5, user="Another")
+    await server.add(late, after)
+    async with running(erasing):
+        wanted = {key_of(late, 5), key_of(after, 6)}
+        log = await until(erasing, lambda log: wanted <= {r.key for r in kinds(log, b"skeleton")})
+        log = await until(erasing, lambda log: len(kinds(log, b"erasure")) == 3)
+        left = {r.key: r.value for r in kinds(log, b"skeleton")}
+        assert SECRET.encode() not in left[key_of(late, 5)]
+        assert stays(left[key_of(after, 6)])
+        assert {orjson.loads(r.value)["rev_id"] for r in kinds(log, b"erasure")} == {5}
+        again = edit(5)
+        again["meta"] |= {"id": "again"}
+        await server.add(show(5), again, edit(11, page=9), hide(11, page=9, at=400))
+        log = await until(erasing, lambda log: len(kinds(log, b"erasure")) == 4)
     assert b"enwiki:7:5:again" not in {r.key for r in kinds(log, b"skeleton")}
 
 
 @pytest.mark.kafka
 async def test_dead_letters_lose_their_bytes_also_when_they_come_late_and_are_not_written_again(
-    make_settings: MakeSettings,
+    erasing: Settings,
+    server: SseServer,
 ) -> None:
-    async with SseServer().running() as server:
-        settings = await make_settings(source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1)
-        letters = Topics(settings).deadletter
-        broken = edit(5) | {"$schema": "/mediawiki/page/change/2.0.0"}
-        broken["meta"] |= {"id": "broken"}
-        innocent = edit(9, page=8) | {"$schema": "/mediawiki/page/change/2.0.0"}
-        innocent["meta"] |= {"id": "innocent"}
-        late = DeadLetter(
-            step=Step.ENRICH, reason=SetAside.UNPARSEABLE, detail=SECRET, origin="content/0/9", payload=dumps(edit(5))
-        )
-        await server.add(edit(5), broken, innocent)
-        async with running(settings):
-            await until(settings, lambda log: len(log.events) == 1)
-            await server.add(hide(5))
-            await until(settings, lambda log: bool(kinds(log, b"erasure")))
-        # Written by a step that is behind, when the source has been started anew.
-        async with running(settings):
-            await produce(settings, [letter_out(letters, late)])
-            async with asyncio.timeout(30):
-                while True:
-                    last = {record.key: record for record in await read_all(settings, letters)}
-                    if len(last) == 3 and sum(not record.value for record in last.values()) == 2:
-                        break
-                    await asyncio.sleep(0.1)
+    letters = Topics(erasing).deadletter
+    broken = edit(5) | {"$schema": "/mediawiki/page/change/2.0.0"}
+    broken["meta"] |= {"id": "broken"}
+    innocent = edit(9, page=8) | {"$schema": "/mediawiki/page/change/2.0.0"}
+    innocent["meta"] |= {"id": "innocent"}
+    late = DeadLetter(
+        step=Step.ENRICH, reason=SetAside.UNPARSEABLE, detail=SECRET, origin="content/0/9", payload=dumps(edit(5))
+    )
+    await server.add(edit(5), broken, innocent)
+    async with running(erasing):
+        await until(erasing, lambda log: len(log.events) == 1)
+        await server.add(hide(5))
+        await until(erasing, lambda log: bool(kinds(log, b"erasure")))
+    # Written by a step that is behind, when the source has been started anew.
+    async with running(erasing):
+        await produce(erasing, [letter_out(letters, late)])
+        async with asyncio.timeout(30):
+            while True:
+                last = {record.key: record for record in await read_all(erasing, letters)}
+                if len(last) == 3 and sum(not record.value for record in last.values()) == 2:
+                    break
+                await asyncio.sleep(0.1)
     assert [record.value for record in last.values() if record.value] == [server.messages[2].data]
     erased = [record for record in last.values() if not record.value]
     assert {header(record, "step") for record in erased} == {b"source", b"enrich"}
@@ -400,32 +416,31 @@ def key_of(doc: dict[str, Any], n: int) -> bytes:
 
 @pytest.mark.kafka
 async def test_a_hidden_string_is_in_no_topic_and_no_file_of_the_broker_and_a_replay_decides_the_same(
-    make_settings: MakeSettings, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    make_settings: MakeSettings, server: SseServer, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    async with SseServer().running() as server:
-        settings = await make_settings(
-            partitions=1, source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1,
-            policies=(Policy(name="live", hold_seconds=0),),
-        )  # fmt: skip
-        topics = Topics(settings)
-        # Of a broker that somebody else runs we see no files.
-        found = tmp_path_factory.getbasetemp().glob("kafka*/data")
-        logs = [log for data in found for name in (topics.source, topics.content) for log in data.glob(f"{name}-0")]
-        await compact_soon(settings, topics.source, topics.content)
-        content = Out(topic=topics.content, key=record_key("enwiki", 7, 5), value=SECRET.encode(), partition=0)
-        await produce(settings, [content])
-        await server.add(edit(5), edit(9, page=8), *canaries(1, AT_MS + 50))
-        server.messages[1] = type(server.messages[1])(**fields(server.messages[1], SECRET, "kept"))
-        async with running(settings):
-            await until(settings, lambda log: len(log.events) == 2)
-            assert all(in_log_files(log, SECRET) for log in logs)
-            whole, bare = tmp_path / "whole.ndjson", tmp_path / "bare.ndjson.gz"
-            await server.add(hide(5))
-            await until(settings, lambda log: bool(kinds(log, b"erasure")))
-            await produce(settings, [content._replace(value=None)])  # as fetch does it
-            await capture(settings, whole)
-            await gone_from(settings, topics, logs)
-            await capture(settings, bare)
+    settings = await make_settings(
+        partitions=1, source=server.url, since="earliest", tick_seconds=0.05, erase_seconds=0.1,
+        policies=(Policy(name="live", hold_seconds=0),),
+    )  # fmt: skip
+    topics = Topics(settings)
+    # Of a broker that somebody else runs we see no files.
+    found = tmp_path_factory.getbasetemp().glob("kafka*/data")
+    logs = [log for data in found for name in (topics.source, topics.content) for log in data.glob(f"{name}-0")]
+    await compact_soon(settings, topics.source, topics.content)
+    content = Out(topic=topics.content, key=record_key("enwiki", 7, 5), value=SECRET.encode(), partition=0)
+    await produce(settings, [content])
+    await server.add(edit(5), edit(9, page=8), *canaries(1, AT_MS + 50))
+    server.messages[1] = type(server.messages[1])(**fields(server.messages[1], SECRET, "kept"))
+    async with running(settings):
+        await until(settings, lambda log: len(log.events) == 2)
+        assert all(in_log_files(log, SECRET) for log in logs)
+        whole, bare = tmp_path / "whole.ndjson", tmp_path / "bare.ndjson.gz"
+        await server.add(hide(5))
+        await until(settings, lambda log: bool(kinds(log, b"erasure")))
+        await produce(settings, [content._replace(value=None)])  # as fetch does it
+        await capture(settings, whole)
+        await gone_from(settings, topics, logs)
+        await capture(settings, bare)
     assert SECRET not in whole.read_text()
     decided = [decisions(path) for path in (whole, bare)]
     assert decided[0] == decided[1]

@@ -41,12 +41,6 @@ OLD_MS = int(time.time() * 1000) - 3_600_000
 
 
 @pytest.fixture
-async def wiki() -> AsyncIterator[ApiServer]:
-    async with ApiServer() as server:
-        yield server
-
-
-@pytest.fixture
 async def quick(make_settings: MakeSettings, wiki: ApiServer) -> Settings:
     """Settings that ask the test's API at once and as often as they like."""
     return await make_settings(content=wiki.template, linger_seconds=0.05, requests_per_minute=100_000.0)

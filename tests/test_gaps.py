@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from conftest import read_all
+from conftest import MakeSettings, read_all
 from sse_server import Fault, SseServer, canaries, page_change
 from test_gate_step import run_until
-from test_source import AT_MS, Log, at, running, server, until  # noqa: F401 - two are fixtures
+from test_source import AT_MS, SINCE, Log, running, until
 
 from schemas.decision import decode_decisions
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
@@ -15,10 +15,15 @@ from schemas.reasons import Bar, State
 from streams.settings import Settings
 from streams.topics import Topics
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("haste")]
 
 STREAMS = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, RECENT_CHANGE)
 POLICIES = (Policy(name="live", hold_seconds=0), Policy(name="fast", hold_seconds=300))
+
+
+@pytest.fixture
+async def at(make_settings: MakeSettings, server: SseServer) -> Settings:
+    return await make_settings(source=server.url, since=SINCE, tick_seconds=0.05, recentchange="all")
 
 
 def gaps(log: Log) -> list[Gap]:
@@ -37,7 +42,7 @@ def heard(log: Log, at_ms: int) -> bool:
     return tick is not None and min(tick.heard_ms.get(stream, -1) for stream in STREAMS) >= at_ms
 
 
-async def lose(server: SseServer) -> None:  # noqa: F811
+async def lose(server: SseServer) -> None:
     """Everything the server has goes by its retention; it goes on with what came since."""
     old = len(server.messages)
     await server.add(*canaries(2, AT_MS + 400_000), page_change(3, AT_MS + 401_000, page=3))
@@ -45,7 +50,7 @@ async def lose(server: SseServer) -> None:  # noqa: F811
     del server.messages[:old]
 
 
-async def heard_before(server: SseServer, settings: Settings) -> None:  # noqa: F811
+async def heard_before(server: SseServer, settings: Settings) -> None:
     await server.add(*canaries(0, AT_MS), page_change(1, AT_MS + 1000, page=1), *canaries(1, AT_MS + 10_000))
     async with running(settings):
         await until(settings, lambda log: heard(log, AT_MS + 10_000))
@@ -74,7 +79,7 @@ ENDS = {
 }
 
 
-async def test_a_span_that_the_server_lost_is_a_gap_on_every_partition_and_what_fell_into_it_is_withheld(server, at):  # noqa: F811
+async def test_a_span_that_the_server_lost_is_a_gap_on_every_partition_and_what_fell_into_it_is_withheld(server, at):
     settings = at.with_(policies=POLICIES)
     await heard_before(server, settings)
     await lose(server)
@@ -95,12 +100,12 @@ async def test_a_span_that_the_server_lost_is_a_gap_on_every_partition_and_what_
     assert await decided(settings) == ENDS
 
 
-async def test_a_source_that_ends_between_the_rewind_and_the_first_message_says_it_when_it_is_back(server, at):  # noqa: F811
+async def test_a_source_that_ends_between_the_rewind_and_the_first_message_says_it_when_it_is_back(server, at):
     settings = at.with_(policies=POLICIES)
     await heard_before(server, settings)
     await lose(server)
     # The first connection finds that its offsets are void; those after it bring nothing.
-    server.faults = [Fault(after=1), *[Fault(status=503)] * 100]
+    server.faults = [Fault(after=1), *[Fault(status=503)] * 10_000]
 
     def rewound(log: Log) -> bool:
         tick = log.last_tick()
@@ -115,7 +120,7 @@ async def test_a_source_that_ends_between_the_rewind_and_the_first_message_says_
     assert await decided(settings) == ENDS
 
 
-async def test_where_the_server_still_has_everything_a_rewind_makes_no_gap(server, at):  # noqa: F811
+async def test_where_the_server_still_has_everything_a_rewind_makes_no_gap(server, at):
     await heard_before(server, at)
     await server.add(*canaries(2, AT_MS + 400_000))
     server.offset_base = 10**6

@@ -25,13 +25,13 @@ from schemas.event import rfc3339
 from schemas.learned import Learned, Stratum
 from schemas.lessons import READ_KEY, Lesson, Seed, decode_cohorts, decode_read, encode_lessons, encode_seed
 from schemas.log import KIND_CONTROL, decode_control
-from streams import gate, metrics, source, sse
+from streams import gate, metrics, source
 from streams.cli import main
 from streams.kafka import Out, header
 from streams.settings import InvalidSetting, Settings
 from streams.topics import Topics
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("haste")]
 
 # In the past: nothing is heard beyond now.
 BEGIN_MS = 1_790_000_000_000
@@ -39,17 +39,6 @@ DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 ENWIKI = Stratum("enwiki")
 NOBODY = Stratum("enwiki", "unknown", "")
-
-
-@pytest.fixture(autouse=True)
-def _haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "REFUSED_SECONDS", 0.05)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[SseServer]:
-    async with SseServer().running() as running:
-        yield running
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from conftest import MakeSettings, produce, read_all
 from sse_server import Fault, SseServer, canaries, page_change, recent_change
 from tcp_proxy import TcpProxy
 from test_erase import edit, hide, kinds
-from test_source import AT_MS, Log, id_of, letters, offset_of, read, running, until, whole
+from test_source import AT_MS, Log, id_of, letters, offset_of, read, running, until
 
 from processors.digest import page_partition
 from schemas.control import encode_endpoint
@@ -43,24 +43,11 @@ from streams.kafka import Out, header, producer, read_partition
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("haste")]
 
 STATUSES = (403, 404, 429, 500, 502, 503)
 # What the tests lower.
 REFUSED_SECONDS = sse.REFUSED_SECONDS
-
-
-@pytest.fixture(autouse=True)
-def _haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sse, "REFUSED_SECONDS", 0.01)
-    monkeypatch.setattr(sse, "MAX_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(sse, "MAX_RETRY_AFTER_SECONDS", 0.05)
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[SseServer]:
-    async with SseServer().running() as started:
-        yield started
 
 
 @pytest.fixture
@@ -364,7 +351,7 @@ async def test_a_datacentre_switch_while_we_are_away_loses_nothing_and_doubles_n
     async with running(at):
         log = await until(at, lambda log: len(set(log.ids)) == 300)
         await until(at, lambda log: offset_of(log) == 261)
-    assert Counter((await whole(at)).ids) == Counter(map(id_of, docs))
+    assert Counter((await read(at)).ids) == Counter(map(id_of, docs))
     assert len(await letters(at)) == 1
     numbers = [decode_tick(r.value).number for r in log.ticks if r.partition == 0]
     assert numbers == sorted(set(numbers))
