@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
@@ -14,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_enrich_step import content
+from test_enrich_step import content, kill_whoever_has
 
 from processors.enrich import enrich
 from schemas.content import Html, encode_content
@@ -74,24 +73,14 @@ async def test_a_page_whose_process_is_killed_once_is_parsed_by_another() -> Non
     assert lost(ContentAbsent.CRASH) - before == 1
 
 
-async def test_a_page_whose_process_is_killed_twice_has_a_record_that_says_so_and_the_others_have_theirs() -> None:
+async def test_a_page_whose_process_is_killed_twice_has_a_record_that_says_so_and_the_others_have_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    killed = kill_whoever_has(LONG, monkeypatch)
     async with ParseWorkers(2) as workers:
-
-        async def others() -> list[Enriched]:
-            return [await parse(workers) for _ in range(20)]
-
-        victim = asyncio.create_task(parse(workers, LONG))
-        await hit(workers, signal.SIGKILL, 1)
-        aside = asyncio.create_task(others())
-        while not victim.done():
-            # Only the long page is under way for long: what is busy twice in a row has it.
-            once = set(workers.busy)
-            await asyncio.sleep(0.03)
-            for pid in once & set(workers.busy):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        found = await victim
-        assert await aside == [enrich(PAGE)] * 20
+        found, *others = await asyncio.gather(parse(workers, LONG), *(parse(workers) for _ in range(20)))
+    assert others == [enrich(PAGE)] * 20
+    assert len(killed) == 2
     assert (found.content, found.content_absent, found.delta_absent) == (None, "crash", DeltaAbsent.NO_TEXT)
     assert (found.key, found.change) == (LONG.key, enrich(LONG).change)
 
