@@ -155,9 +155,10 @@ class _Scanner:
                 break
             heading.mark = mark
 
-    def hole(self) -> None:
-        """What was here is no text; what stands around it may look odd then."""
-        if self.out and self.out[-1][-2:].rstrip()[-1:] in BEFORE_HOLE:
+    def hole(self, start: int) -> None:
+        """What begins here is no text; what stands around it may look odd then."""
+        before = self.text[start - 1]
+        if before in BEFORE_HOLE or (before == " " and self.text[start - 2] in BEFORE_HOLE):
             self.out.append(HOLE)
 
     def push(self, kind: str, start: int, count: int, opener: str) -> _Frame:
@@ -248,7 +249,7 @@ class _Scanner:
                     self.add_url(scheme.start(), self.text[scheme.start() : url.end()])
         if not self.name_template(raw, start, end, positional, named):
             return  # the braces are text
-        self.hole()
+        self.hole(start)
         self.last = end
         if self.stack:
             self.stack[-1].children.append((start, end))
@@ -268,7 +269,7 @@ class _Scanner:
             start += taken
             frame.count -= taken
             self.drop(frame.mark)
-            self.hole()
+            self.hole(inner)
             self.last = start
             while self.headings and self.headings[-1].start > inner:
                 self.headings.pop()
@@ -429,7 +430,9 @@ class _Scanner:
         """A link with no mark within: most of them, so this is written for speed."""
         raw, shown = match.group("target", "shown")
         end, out = match.end(), self.out
-        self.flush(start)
+        if start > self.last:
+            before = self.text[self.last : start]
+            out.append(without_variants(before) if self.has_variants else before)
         self.last = end
         if self.stack:
             self.stack[-1].children.append((start, end))

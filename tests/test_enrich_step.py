@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -24,7 +23,8 @@ from schemas.reasons import Answer, Step
 from streams import enrich as step
 from streams import metrics
 from streams.kafka import Out, consumer, header
-from streams.parse_workers import ParseWorkers
+from streams.parse_worker import NOTHING
+from streams.parse_workers import _Worker
 from streams.settings import Settings
 from streams.topics import Topics
 
@@ -133,37 +133,36 @@ async def test_what_cannot_be_read_goes_to_the_dead_letters_with_its_bytes_and_t
     assert [r.key for r in await enriched(settings)] == [b"enwiki:7:102"]
 
 
+def kill_whoever_has(page: Content, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Each process that is given the page to parse is killed in the middle of it, no other one. Returns their ids."""
+    ask, whole, killed = _Worker._ask, encode_content(page), []
+
+    def kill(pid: int) -> None:
+        killed.append(pid)
+        os.kill(pid, signal.SIGKILL)
+
+    async def give(worker: _Worker, content: bytes, left_out: int, reason: ContentAbsent) -> tuple[int, int, bytes]:
+        if content == whole and left_out == NOTHING:
+            asyncio.get_running_loop().call_later(0.02, kill, worker.pid)
+        return await ask(worker, content, left_out, reason)
+
+    monkeypatch.setattr(_Worker, "_ask", give)
+    return killed
+
+
 @pytest.mark.chaos
 async def test_a_page_that_no_parser_survives_has_a_record_that_says_so_and_all_others_are_parsed(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every process that has the long page is killed; where another page is hit once, it is parsed by the next."""
     long = content(50, "A [[lake]]{{cn}}.\n" * 20_000)
     contents = [content(rev_id, f"A [[lake]] of {rev_id} m.") for rev_id in range(100, 140)]
-    pools: list[ParseWorkers] = []
-    entered = ParseWorkers.__aenter__
-
-    async def seen(pool: ParseWorkers) -> ParseWorkers:
-        pools.append(pool)
-        return await entered(pool)
-
-    monkeypatch.setattr(ParseWorkers, "__aenter__", seen)
-
-    async def kill() -> None:
-        while True:
-            once = set(pools[0].busy) if pools else set()
-            await asyncio.sleep(0.04)
-            for pid in once & set(pools[0].busy if pools else ()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-
+    killed = kill_whoever_has(long, monkeypatch)
     await produce(settings, [out(settings, c, partition=c.rev_id % 3) for c in [contents[0], long, *contents[1:]]])
-    killing = asyncio.create_task(kill())
     await run_until(settings, has(settings, 41))
-    killing.cancel()
     found = {r.key: decode_enriched(r.value) for r in await enriched(settings)}
     assert found.pop(long.key).content_absent is ContentAbsent.CRASH
     assert found == {c.key: enrich(c) for c in contents}
+    assert len(killed) == 2
     assert await read_all(settings, Topics(settings).deadletter) == []
 
 

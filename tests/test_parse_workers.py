@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_enrich_step import content
+from test_enrich_step import content, kill_whoever_has
 
 from processors.enrich import enrich
 from schemas.content import Html, encode_content
@@ -74,28 +74,13 @@ async def test_a_page_whose_process_is_killed_once_is_parsed_by_another() -> Non
 
 
 async def test_a_page_whose_process_is_killed_twice_has_a_record_that_says_so_and_the_others_have_theirs(
-    monkeypatch,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    payload, given_to, real = encode_content(LONG), [], parse_workers._Worker.parse
-
-    def noted(self: parse_workers._Worker, content: bytes, *rest: object) -> object:
-        if content == payload:
-            given_to.append(self)
-        return real(self, content, *rest)
-
-    monkeypatch.setattr(parse_workers._Worker, "parse", noted)
+    killed = kill_whoever_has(LONG, monkeypatch)
     async with ParseWorkers(2) as workers:
-
-        async def others() -> list[Enriched]:
-            return [await parse(workers) for _ in range(20)]
-
-        victim = asyncio.create_task(parse(workers, LONG))
-        aside = asyncio.create_task(others())
-        for times in (1, 2):
-            await until(lambda times=times: len(given_to) == times and given_to[-1].has_page)
-            os.kill(given_to[-1].pid, signal.SIGKILL)
-        found = await victim
-        assert await aside == [enrich(PAGE)] * 20
+        found, *others = await asyncio.gather(parse(workers, LONG), *(parse(workers) for _ in range(20)))
+    assert others == [enrich(PAGE)] * 20
+    assert len(killed) == 2
     assert (found.content, found.content_absent, found.delta_absent) == (None, "crash", DeltaAbsent.NO_TEXT)
     assert (found.key, found.change) == (LONG.key, enrich(LONG).change)
 
