@@ -99,6 +99,8 @@ class Book:
         return changed
 
     def _drop_oldest(self, policy: str) -> set[RowKey]:
+        if len(self.rows) <= MOST_DAYS:
+            return set()  # of all policies together: nothing to look for
         days = sorted(day for name, day in self.rows if name == policy)
         dropped = {(policy, day) for day in days[: max(0, len(days) - MOST_DAYS)]}
         for key in dropped:

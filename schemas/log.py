@@ -6,6 +6,8 @@ the message of the source, bytes unchanged, so that its header is the only place
 
 A skeleton is what is left of an event that was erased, under the event's key; its header `place` says where the event
 was (offset and broker time), and readers of the log pass over it: they met the event. An erasure is the proof of one.
+A skeleton with a header `shown` is of a revision that is before readers again, by the event of that id: if its value
+says so too, its text may be asked for under that id; else that event has it already.
 """
 
 from __future__ import annotations

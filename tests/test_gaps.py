@@ -15,7 +15,7 @@ from schemas.reasons import Bar, State
 from streams.settings import Settings
 from streams.topics import Topics
 
-pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("haste")]
+pytestmark = pytest.mark.kafka
 
 STREAMS = (PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, RECENT_CHANGE)
 POLICIES = (Policy(name="live", hold_seconds=0), Policy(name="fast", hold_seconds=300))
@@ -105,7 +105,7 @@ async def test_a_source_that_ends_between_the_rewind_and_the_first_message_says_
     await heard_before(server, settings)
     await lose(server)
     # The first connection finds that its offsets are void; those after it bring nothing.
-    server.faults = [Fault(after=1), *[Fault(status=503)] * 10_000]
+    server.faults = [Fault(after=1), *[Fault(status=503)] * 100]
 
     def rewound(log: Log) -> bool:
         tick = log.last_tick()

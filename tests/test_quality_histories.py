@@ -104,7 +104,7 @@ def recompute(
                 row.taken_waited_ms += wait_ms
                 count(row.taken_waits, wait_ms)
                 count(row.lags, lag_ms)
-        out_until = {other: until for other, until in out_until.items() if other >= at - 256}
+        out_until.pop(at - 257, None)
 
 
 def count(spread: dict[int, int], ms: int) -> None:
