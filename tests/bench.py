@@ -78,7 +78,7 @@ def main(*, full: bool = False) -> int:
     hostile_pages()
     observe()
     bench_gate.many_policies()
-    bench_gate.growth(100_000, 10_000_000 if full else 1_000_000)
+    bench_gate.growth(100_000, 10_000_000 if full else 300_000)
     pending()
     simulate()
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder), cache=cache_folder(os.environ)) as broker:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from windows import peak_mb
 
 from processors.digest import page_partition
 from processors.shard import Shard
-from processors.store import Row
+from processors.store import PageKey, Row
 from schemas.decision import decode_decisions, encode_decision
 from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, Tick, encode_policies, encode_tick
@@ -199,7 +199,10 @@ async def many_pending(settings: Settings, count: int) -> None:
     """
     await cluster.create(settings)
     with tempfile.TemporaryDirectory() as folder:
-        held = prepare(settings, Path(folder) / "gate", count)
+        held = await asyncio.to_thread(prepare, settings, Path(folder) / "gate", count)
+        rules = encode_policies(Policies(policies=named((0, DAY, 7 * DAY))))
+        state, every = Topics(settings).gate_state, range(settings.partitions)
+        await send_all(settings, [Out(topic=state, key=POLICIES_KEY, value=rules, partition=n) for n in every])
         size = sum(path.stat().st_size for path in (Path(folder) / "gate").iterdir())
         settings = settings.with_(state=folder)
         steps = StepProcesses(settings, Path(folder))
@@ -221,31 +224,34 @@ async def many_pending(settings: Settings, count: int) -> None:
 
 
 def prepare(settings: Settings, folder: Path, count: int) -> int:
-    """The stores of all partitions as a gate leaves them; returns the bytes of all page states with their keys."""
-    policies, chooser, held = named((0, DAY, 7 * DAY)), random.Random(3), 0
-    names = tuple(policy.name for policy in policies)
-    context = (0, ("edit",), "registered", (), ())
+    """The stores of all partitions as a gate leaves them; returns the bytes of all page states with their keys.
+
+    Each is complete up to the one record that its topic has.
+    """
+    policies, held = named((0, DAY, 7 * DAY)), 0
+    names, context = tuple(policy.name for policy in policies), (0, ("edit",), "registered", (), ())
     rules = encode_policies(Policies(policies=policies))
-    topic = Topics(settings).gate_state
-    for partition in range(settings.partitions):
-        name = f"{settings.kafka}/{topic}/{partition}"
-        path = folder / f"{topic}-{partition}.db"
-        with Disk(path, topic=name, now_s=time.time(), stale_s=1e9) as disk:
-            ours = (n for n in range(1, count + 1) if page_partition("enwiki", n, settings.partitions) == partition)
-            while some := list(islice(ours, 20_000)):
-                rows = {}
-                for n in some:
-                    sha1 = "".join(chooser.choices("0123456789abcdefghijklmnopqrstuvwxyz", k=31))
-                    edit = Edit(
-                        2_500_000_000 + n, 0, f"{n:08}-0000-4000-8000-000000000000", EPOCH + n, sha1, f"{n:016x}",
-                        context, b"100",
-                    )  # fmt: skip
-                    page = Page("enwiki", n, f"Page_{n}", names, {edit.rev_id: sha1}, [edit])
-                    value = encode_page(page)
-                    rows["enwiki", n] = Row(value, EPOCH + n + DAY * 1000 + 60_000, frozenset(), 2)
-                    held += len(value) + len(page.key)
-                disk.commit(rows, {}, 0, time.time())
-            disk.commit({}, {POLICIES_KEY: rules, BEGAN_KEY: b"%d" % EPOCH}, 0, time.time())
+    topic, every = Topics(settings).gate_state, range(settings.partitions)
+    with ExitStack() as stack:
+        disks = []
+        for n in every:
+            name, path = f"{settings.kafka}/{topic}/{n}", folder / f"{topic}-{n}.db"
+            disks.append(stack.enter_context(Disk(path, topic=name, now_s=time.time(), stale_s=1e9)))
+        numbers = iter(range(1, count + 1))
+        while some := list(islice(numbers, 50_000)):
+            rows: list[dict[PageKey, Row | None]] = [{} for _ in every]
+            for n in some:
+                event_id, sha1 = f"{n:08}-0000-4000-8000-000000000000", f"{n:031}"
+                edit = Edit(2_500_000_000 + n, 0, event_id, EPOCH + n, sha1, f"{n:016x}", context, b"100")
+                page = Page("enwiki", n, f"Page_{n}", names, {edit.rev_id: sha1}, [edit])
+                value = encode_page(page)
+                held += len(value) + len(page.key)
+                kept = Row(value, EPOCH + n + DAY * 1000 + 60_000, frozenset(), 2)
+                rows[page_partition("enwiki", n, settings.partitions)]["enwiki", n] = kept
+            for disk, each in zip(disks, rows, strict=True):
+                disk.write(each)
+        for disk in disks:
+            disk.commit({}, {POLICIES_KEY: rules, BEGAN_KEY: b"%d" % EPOCH}, 1, time.time())
     return held
 
 
