@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 FAULTS ?=
+FULL ?=
 MINUTES ?= 2
 
 .DEFAULT_GOAL := help
@@ -38,8 +39,8 @@ lint: install ## Format, lint, types, import contracts
 
 check: lint test ## What CI runs; run it before every push
 
-bench: install ## Speed and memory, each against a named baseline of the same run
-	$(BIN)/python tests/bench.py
+bench: install ## Speed and memory, each against a named baseline of the same run; FULL=--full for the goals' sizes
+	$(BIN)/python tests/bench.py $(FULL)
 
 soak: install ## What takes longer than the tests may: storms and wide random search
 	$(BIN)/python -m pytest -m soak

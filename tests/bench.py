@@ -21,12 +21,14 @@ from typing import Any
 
 import aiohttp
 import api_server
+import bench_gate
 import line
 import mwparserfromhell
 import orjson
 import wikitextparser
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from bench_table import row
 from mwedittypes import SimpleEditTypes
 from mwparserfromhtml import Article
 from peers import EPOCH, history
@@ -62,11 +64,12 @@ from streams.world import build_world, play
 from streams.world_command import collect_rarely
 
 HOLDS = (0, 300, 3600)
-BYTEWAX = "0.21.1"
+BYTEWAX, QUIX = "0.21.1", "3.28.1"
 WORDS = ("loch", "see", "ness", "water", "deep", "monster", "湖", "озеро", "stone", "bridge", "village", "year", "king")
 
 
-def main() -> int:
+def main(*, full: bool = False) -> int:
+    """full: with as many edits as the goals say, which takes an hour and more."""
     print(f"{'what':<34}{'sluice':>12}{'baseline':>12}{'ratio':>8}  baseline is")
     parse()
     html()
@@ -74,11 +77,17 @@ def main() -> int:
     compare_texts()
     hostile_pages()
     observe()
+    bench_gate.many_policies()
+    bench_gate.growth(100_000, 10_000_000 if full else 300_000)
     pending()
     simulate()
     with tempfile.TemporaryDirectory() as folder, Broker(Path(folder), cache=cache_folder(os.environ)) as broker:
         settings = Settings(kafka=broker.bootstrap, partitions=3, assign="all", metrics_port=0)
         asyncio.run(exactly_once(settings.with_(topic_prefix="bench_loop")))
+        kafka = settings.with_(topic_prefix="bench_peers")
+        asyncio.run(bench_gate.over_kafka(kafka, peers_python(), HOLDS, 200_000 if full else 50_000))
+        asyncio.run(bench_gate.many_pending(settings.with_(topic_prefix="bench_many"), 1_600_000 if full else 200_000))
+        asyncio.run(bench_gate.latencies(settings.with_(topic_prefix="bench_late")))
         asyncio.run(socket_to_log(settings.with_(topic_prefix="bench_source", partitions=12)))
         asyncio.run(cleaner(settings.with_(topic_prefix="bench_cleaner", partitions=1), broker))
         asyncio.run(fetch_and_enrich(settings.with_(topic_prefix="bench_fetch")))
@@ -87,10 +96,6 @@ def main() -> int:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{'peak memory of this process':<34}{peak:>9.0f} MB")
     return 0
-
-
-def row(what: str, ours: float, baseline: float, unit: str, name: str) -> None:
-    print(f"{what:<34}{ours:>8,.0f} {unit:<3}{baseline:>8,.0f} {unit:<3}{ours / baseline:>8.2f}  {name}")
 
 
 def pages(count: int = 60) -> list[tuple[str, str]]:
@@ -361,13 +366,22 @@ def peers_python() -> Path | None:
     """A Python that has them, made on the first run; None, and why, where there is no network for that."""
     folder = cache_folder(os.environ) / "bench-peers"
     python = folder / "bin" / "python"
-    have = [str(python), "-c", "import bytewax, orjson"]
+    have = [str(python), "-c", "import bytewax, confluent_kafka, orjson, quixstreams"]
     if python.exists() and subprocess.run(have, check=False, capture_output=True).returncode == 0:
         return python
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    install = [str(python), "-m", "pip", "install", "--quiet", f"bytewax=={BYTEWAX}", "orjson"]
+    install = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        f"bytewax[kafka]=={BYTEWAX}",
+        f"quixstreams=={QUIX}",
+        "orjson",
+    ]
     if subprocess.run(install, check=False, capture_output=True).returncode:
-        print("  against Bytewax: left out, it could not be installed (offline, or no wheel for this Python)")
+        print("  against Bytewax and Quix Streams: left out, they could not be installed (offline, or no wheel)")
         return None
     return python
 
@@ -733,4 +747,4 @@ async def carry(settings: Settings, url: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(full="--full" in sys.argv[1:]))

@@ -13,13 +13,14 @@ from schemas.log import KIND_EVENT, KIND_TICK, Tick, encode_tick
 EPOCH = 1_800_000_000_000
 
 
-def history(count: int) -> Iterator[tuple[bytes, bytes]]:
+def history(count: int, pages: int = 0) -> Iterator[tuple[bytes, bytes]]:
     """Records of the log, of real size: `count` edits of count/10 pages, a twentieth of them reverts, and ticks."""
+    pages = pages or count // 10
     chooser = random.Random(7)
     revisions: dict[int, list[tuple[int, str]]] = {}
     shown = dict.fromkeys(("is_content_visible", "is_editor_visible", "is_comment_visible"), True)
     for n in range(count):
-        page = 1 + chooser.randrange(count // 10)
+        page = 1 + chooser.randrange(pages)
         before = revisions.setdefault(page, [(page, f"{page:031}")])
         rev, parent = 100_000_000 + n, before[-1]
         sha1 = before[-2][1] if len(before) > 1 and chooser.random() < 0.05 else f"{rev:031}"
