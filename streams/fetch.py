@@ -50,8 +50,10 @@ from streams.outbox import Outbox
 from streams.settings import Settings
 from streams.topics import KEEP_MS, Topics, limits
 
-# Above this nothing more is read: an event that waits takes about 10 kB.
+# Above this nothing more is read: an event that waits takes about 10 kB. Edits that linger for long must not keep
+# others from being read.
 MAX_IN_FLIGHT = 2000
+MOST_EDITS_PER_SECOND = 30
 # Above this nothing more is asked: the broker does not take what we have.
 MAX_OUTBOX_BYTES = 64_000_000
 COMMIT_SECONDS = 1.0
@@ -78,6 +80,11 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         await Fetch(settings, api).run(stop)
 
 
+def most_in_flight(linger_seconds: float) -> int:
+    """How many edits may be under way: more where they linger for long."""
+    return max(MAX_IN_FLIGHT, int(linger_seconds * MOST_EDITS_PER_SECOND))
+
+
 class Fetch:
     """One worker: the records of its partitions, the requests under way, and what they share."""
 
@@ -102,7 +109,11 @@ class Fetch:
         self._open: set[Job] = set()
         self._outbox = Outbox(settings, Step.FETCH, limits(self._topics.table()))
         self._log = OutOfOrder(
-            settings, self._topics.source, Step.FETCH, max_in_flight=MAX_IN_FLIGHT, on_lost=self._drop_what_is_void
+            settings,
+            self._topics.source,
+            Step.FETCH,
+            max_in_flight=most_in_flight(settings.linger_seconds),
+            on_lost=self._drop_what_is_void,
         )
         self._asks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
