@@ -28,8 +28,9 @@ demo: install ## Watch edits walk the whole line, offline, in a minute; FAULTS=s
 run: install ## The whole line against the live Wikimedia stream, with its own Kafka
 	@$(BIN)/sluice run
 
+# One process more than two cores: tests wait for Kafka much of their time.
 test: install ## Test every promise on a real Kafka (under 10 minutes)
-	$(BIN)/python -m pytest -m "not soak" --numprocesses 2 --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not soak" --numprocesses 3 --dist loadscope --no-loadscope-reorder
 
 lint: install ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
