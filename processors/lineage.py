@@ -7,9 +7,12 @@ the edit is *tainted*: it would let out what was withheld.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 
+from processors.lines import lines_of
 from schemas.decision import Signal
 from schemas.page import PENDING, RELEASED, RETRACTED, WITHHELD, Edit, Page
 from schemas.reasons import Bar, SignalKind
@@ -29,6 +32,7 @@ REASONS = {
     SignalKind.BLOCK: Bar.EDITOR_BLOCKED,
 }
 
+_revision = attrgetter("rev_id")
 # (edit, policy) → whether it is held for its risk, its missing review, or a war that did not end.
 Held = Callable[[Edit, int], bool]
 
@@ -38,19 +42,84 @@ def root(page: Page, edit: Edit, policy: int, fire_ms: int, held: Held) -> int |
 
     fire_ms: only what happened before counts; it was released otherwise.
     """
+    lines = lines_of(page)
+    if lines.again:
+        return _root_of_one_of_many(page, edit, policy, fire_ms, held)
+    path, at = [edit], lines.under[lines.place[edit]]
+    # Places on the path under which nothing is that could be a root: down to the next node, and down to the end.
+    passed: list[int] = []
+    clean: list[int] = []
+    jumps = True
+    while at >= 0:
+        onwards = lines.skip(policy, at)
+        if onwards < 0:
+            break
+        if onwards != at and jumps:
+            node = page.edits[onwards]
+            if _is_root(page, node, policy, fire_ms, held, _text_bars(node), path):
+                lines.keep(policy, [path[steps] for steps in passed], onwards)
+                return node.rev_id
+            # What lies between may have undone what comes next.
+            jumps = False
+        node = page.edits[at]
+        if _ends_clean(node, policy, fire_ms):
+            clean = clean if node.states[policy] == RELEASED else []
+            break
+        bars = _text_bars(node)
+        is_root = _is_root(page, node, policy, fire_ms, held, bars, path)
+        if not is_root and _stays_clean(node, policy, bars):
+            passed.append(len(path))
+            clean.append(len(path))
+        else:
+            resolved = max((_resolved_at(page, node, bar, path) for bar in bars), default=-1)
+            lines.keep(policy, [path[steps] for steps in passed if steps > resolved], at)
+            if is_root:
+                return node.rev_id
+            passed, clean = [], [steps for steps in clean if steps <= resolved]
+        path.append(node)
+        at = lines.under[at]
+    lines.keep(policy, [path[steps] for steps in clean], -1)
+    return None
+
+
+def _root_of_one_of_many(page: Page, edit: Edit, policy: int, fire_ms: int, held: Held) -> int | None:
+    """As `root`, where a revision is on the page in several epochs."""
     path = [edit]
     for node in _line(page, edit):
-        state = node.states[policy]
-        if state == RELEASED or (state == RETRACTED and not _barred(node, fire_ms)):
+        if _ends_clean(node, policy, fire_ms):
             return None
-        bars = [s for s in node.signals if s.kind in TEXT_BARS and not s.by_self]
-        if state in (WITHHELD, RETRACTED) and any(s.at_ms < fire_ms for s in bars):
-            if not any(_resolves(page, node, s, path) for s in bars):
-                return node.rev_id
-        elif state in (WITHHELD, PENDING) and not bars and held(node, policy):
+        if _is_root(page, node, policy, fire_ms, held, _text_bars(node), path):
             return node.rev_id
         path.append(node)
     return None
+
+
+def _ends_clean(node: Edit, policy: int, fire_ms: int) -> bool:
+    state = node.states[policy]
+    return state == RELEASED or (state == RETRACTED and not _barred(node, fire_ms))
+
+
+def _is_root(
+    page: Page, node: Edit, policy: int, fire_ms: int, held: Held, bars: Sequence[Signal], path: Sequence[Edit]
+) -> bool:
+    state = node.states[policy]
+    if state in (WITHHELD, RETRACTED) and any(s.at_ms < fire_ms for s in bars):
+        return all(_resolved_at(page, node, s, path) < 0 for s in bars)
+    return state in (WITHHELD, PENDING) and not bars and held(node, policy)
+
+
+def _text_bars(node: Edit) -> Sequence[Signal]:
+    signals = node.signals
+    return [s for s in signals if s.kind in TEXT_BARS and not s.by_self] if signals else ()
+
+
+def _stays_clean(node: Edit, policy: int, bars: Sequence[Signal]) -> bool:
+    """Whether an edit that is no root now will be none, unless something more is heard about it (see `changed`)."""
+    state = node.states[policy]
+    rule = node.plan.rules[policy]
+    if state == PENDING:
+        return not bars and (rule.risk is None or (rule.clock == "edit" and rule.war is None))
+    return state not in (WITHHELD, RETRACTED)
 
 
 def reviewed_head(page: Page, policy: int, edit: Edit) -> Edit | None:
@@ -70,7 +139,33 @@ def newer_out(page: Page, edit: Edit, policy: int) -> Iterator[Edit]:
 
 def find(page: Page, rev_id: int) -> Edit | None:
     """The newest epoch of a revision."""
-    return next((edit for edit in reversed(page.edits) if edit.rev_id == rev_id), None)
+    if page.mixed:
+        return next((edit for edit in reversed(page.edits) if edit.rev_id == rev_id), None)
+    at = bisect_right(page.edits, rev_id, key=_revision) - 1
+    return page.edits[at] if at >= 0 and page.edits[at].rev_id == rev_id else None
+
+
+def between(page: Page, oldest: int, newest: int) -> list[Edit]:
+    """The edits of a span of revisions, both ends included."""
+    if page.mixed:
+        return [edit for edit in page.edits if oldest <= edit.rev_id <= newest]
+    first = bisect_left(page.edits, oldest, key=_revision)
+    return page.edits[first : bisect_right(page.edits, newest, lo=first, key=_revision)]
+
+
+def older(page: Page, edit: Edit, policy: int) -> list[Edit]:
+    """The edits before `edit` that still wait under a policy, as they came."""
+    if page.mixed:
+        return [other for other in page.open if other.states[policy] == PENDING and other.rev_id < edit.rev_id]
+    found: list[Edit] = []
+    for at in range(bisect_left(page.edits, edit.rev_id, key=_revision) - 1, -1, -1):
+        other = page.edits[at]
+        if other.states[policy] == RELEASED and other.plan.latest[policy]:
+            break  # it took the place of all before it
+        if other.states[policy] == PENDING:
+            found.append(other)
+    found.reverse()
+    return found
 
 
 def _line(page: Page, edit: Edit) -> Iterator[Edit]:
@@ -95,18 +190,24 @@ def _barred(edit: Edit, before_ms: int) -> bool:
     return any(s.at_ms < before_ms and s.kind in REASONS and not s.by_self for s in edit.signals)
 
 
-def _resolves(page: Page, barred: Edit, bar: Signal, path: list[Edit]) -> bool:
-    """Whether what barred an edit is gone from the text of those after it, or was itself undone."""
+def _resolved_at(page: Page, barred: Edit, bar: Signal, path: Sequence[Edit]) -> int:
+    """Where on the path what barred an edit is gone from the text; -1 if it is not. Its end, if that was itself undone.
+
+    Of several places the nearest to the barred edit.
+    """
+    end = len(path) - 1
     if bar.kind in REVERTS:
-        if any(edit.rev_id == bar.by_rev_id for edit in path):
-            return True
+        found = next((at for at in range(end, -1, -1) if path[at].rev_id == bar.by_rev_id), -1)
+        if found >= 0:
+            return found
         reverter = find(page, bar.by_rev_id or 0)
-        return reverter is not None and any(s.kind in REVERTS for s in reverter.signals)
+        return end if reverter is not None and any(s.kind in REVERTS for s in reverter.signals) else -1
     if bar.kind is SignalKind.HIDE:
         # Until it is shown again, or undeleted.
         latest = find(page, barred.rev_id)
-        return latest is not None and latest.epoch > barred.epoch
+        return end if latest is not None and latest.epoch > barred.epoch else -1
+    if bar.kind is not SignalKind.REVERTED_TAG:
+        return -1
     # The tag follows the reverting edit, which is therefore one of those made before it, and changed the text.
-    return bar.kind is SignalKind.REVERTED_TAG and any(
-        edit.start_ms <= bar.at_ms and edit.sha1 != barred.sha1 for edit in path
-    )
+    changes = (at for at in range(end, -1, -1) if path[at].start_ms <= bar.at_ms and path[at].sha1 != barred.sha1)
+    return next(changes, -1)

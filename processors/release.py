@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from processors.due import close
 from processors.fire import Verdict, fire_time
-from processors.lineage import REASONS, newer_out
+from processors.lineage import REASONS, newer_out, older
+from processors.lines import changed
 from processors.plans import Plan, Rules
 from schemas.decision import Decision, Signal
 from schemas.page import PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Page
@@ -27,7 +29,7 @@ def settle(page: Page, edit: Edit, lane: int, verdict: Verdict, rules: Rules, de
         return
     page.dirty = True
     turn(edit, lane, WITHHELD)
-    page.tricky = True
+    changed(page, edit)
     decide(
         page, edit, lane, rules, decisions, fire_ms=verdict.fire_ms, decided_for_ms=verdict.fire_ms,
         reason=verdict.reason, extra=verdict.signals,
@@ -60,31 +62,14 @@ def release(
         page.newest[lane] = edit.rev_id
     decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, extra=extra)
     if latest and len(page.open) > 1:
-        for older in _older_that_wait(page, edit, lane):
-            turn(older, lane, SUPERSEDED)
-            own = fire_time(page, older, lane, rules)
-            decide(page, older, lane, rules, decisions, fire_ms=own, decided_for_ms=fire_ms, by=edit.rev_id)
+        for other in older(page, edit, lane):
+            turn(other, lane, SUPERSEDED)
+            own = fire_time(page, other, lane, rules)
+            decide(page, other, lane, rules, decisions, fire_ms=own, decided_for_ms=fire_ms, by=edit.rev_id)
+            close(page, other, rules)
     for signal in edit.signals:
         if edit.states[lane] == RELEASED and signal.at_ms >= fire_ms and signal.kind in REASONS:
             take_back(page, edit, lane, signal, fire_ms, rules, decisions)
-
-
-def _older_that_wait(page: Page, edit: Edit, lane: int) -> list[Edit]:
-    """The edits before `edit` that still wait under a policy, oldest first."""
-    found: list[Edit] = []
-    if page.open[-1] is edit:
-        # Nothing waits behind one that is out: it took the place of all before it.
-        for at in range(len(page.open) - 2, -1, -1):
-            older = page.open[at]
-            state = older.states[lane]
-            if state == RELEASED:
-                break
-            if state == PENDING and older.rev_id < edit.rev_id:
-                found.append(older)
-        found.reverse()
-        return found
-    # A revision that was shown again, or announced late, lies behind newer ones.
-    return [older for older in page.open if older.states[lane] == PENDING and older.rev_id < edit.rev_id]
 
 
 def take_back(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 
-from processors.due import WAIT_MS, attach, close, edit_due, line_up, look_again, next_due, sooner, soonest
+from processors.due import WAIT_MS, attach, close, line_up, look_again, look_closely, next_due, sooner, soonest
 from processors.fire import fire_time, outcome
 from processors.hear import Flagged, Told
-from processors.lineage import LAST_EDITS, REASONS, REVERTS, TEXT_BARS, find
+from processors.lineage import LAST_EDITS, REASONS, REVERTS, find
+from processors.lines import changed, lines_of
 from processors.plans import Rules
-from processors.release import decide, note, release, take_back, turn
+from processors.release import decide, note, take_back, turn
 from processors.ring import merged
 from processors.strata import chosen
+from processors.waits import begin, fresh, join
 from schemas.decision import Decision, Signal
 from schemas.page import PENDING, RELEASED, SUPERSEDED, WITHHELD, Edit, Page, Waiting
 from schemas.policy import Rule
@@ -47,22 +50,15 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules, decision
     page.dirty = True
     edit = Edit(
         hidden.rev_id, hidden.epoch + 1, signal.event_id, signal.at_ms, hidden.sha1, hidden.user, hidden.context,
-        rules.zero + b"5" * (len(page.names) - len(rules.names)), (), 0, 0, hidden.partial,
+        fresh(page, rules), (), 0, 0, hidden.partial,
     )  # fmt: skip
     if rules.targets:
         edit.protects = chosen(page, hidden.context[2], signal.at_ms, rules)
     attach(page.wiki, edit, rules)
-    tainted = _tainted(page, signal.at_ms, rules) if page.tricky else []
-    page.edits.append(edit)
-    page.open.append(edit)
-    line_up(page, rules)
+    tainted = _tainted(page, page.open, signal.at_ms, rules) if page.tricky else []
+    join(page, edit, rules)
     _clear(page, tainted, signal.at_ms, rules)
-    for lane in edit.plan.instant:
-        release(page, edit, lane, edit.start_ms, rules, decisions)
-    close(page, edit, rules)
-    if PENDING in edit.states:
-        sooner(page, edit_due(page, edit, rules))
-    sooner(page, edit.start_ms + rules.keep_ms)
+    begin(page, edit, rules, decisions)
 
 
 def flagged(page: Page, event: Flagged, rules: Rules) -> None:
@@ -98,14 +94,17 @@ def tell(page: Page, edit: Edit | None, signal: Signal, rules: Rules, decisions:
         signal = Signal(kind=signal.kind, event_id=signal.event_id, at_ms=signal.at_ms, by_self=True)
     page.dirty = True
     bars = signal.kind in REASONS
-    tainted = _tainted(page, signal.at_ms, rules) if page.tricky and _clears(page, edit, signal) else []
+    may_clear = _stand_on(page, edit, signal) if page.tricky else ()
+    tainted = _tainted(page, may_clear, signal.at_ms, rules)
     for lane in range(rules.count) if bars else ():
         if _concerns(edit.plan.rules[lane], signal):
             _bar(page, edit, signal, lane, rules, decisions)
     note(edit, signal)
+    if bars or signal.kind in CLEARING:
+        changed(page, edit)
     close(page, edit, rules)
     if rules.blocks and bars:
-        page.tricky = True
+        look_closely(page, rules)
     _clear(page, tainted, signal.at_ms, rules)
     if not bars and page.tricky:
         look_again(page, edit, rules)
@@ -119,30 +118,36 @@ def _clear(page: Page, tainted: list[tuple[Edit, int]], at_ms: int, rules: Rules
             look_again(page, edit, rules)
 
 
-def _clears(page: Page, edit: Edit, signal: Signal) -> bool:
-    """Whether a signal may clear what stands on an edit: by telling which later one undid it, or that one's undoing."""
-    if signal.kind not in REASONS:
-        return signal.kind in CLEARING
-    return any(s.kind in TEXT_BARS for s in edit.signals) or _undid(page, edit)
+def _stand_on(page: Page, edit: Edit, signal: Signal) -> Iterable[Edit]:
+    """The edits that wait which a signal may clear: by telling which later one undid this, or that one's undoing."""
+    if signal.kind not in REASONS and signal.kind not in CLEARING:
+        return ()
+    if _undid(page, edit):
+        return page.open
+    later = page.edits[lines_of(page).place[edit] + 1 :]
+    return [other for other in later if other in page.open]
 
 
 def _undid(page: Page, edit: Edit) -> bool:
     """Whether this edit is why others are barred."""
-    near = islice(reversed(page.edits), LAST_EDITS)
-    return any(signal.by_rev_id == edit.rev_id for other in near for signal in other.signals)
+    for other in islice(reversed(page.edits), LAST_EDITS):
+        for signal in other.signals:
+            if signal.by_rev_id == edit.rev_id and signal.kind in REVERTS:
+                return True
+    return False
 
 
 def _concerns(rule: Rule, signal: Signal) -> bool:
     return signal.kind is not SignalKind.BLOCK or not rule.plain
 
 
-def _tainted(page: Page, at_ms: int, rules: Rules) -> list[tuple[Edit, int]]:
+def _tainted(page: Page, edits: Iterable[Edit], at_ms: int, rules: Rules) -> list[tuple[Edit, int]]:
     """What would have fired by now if what it stands on were not barred."""
     found = []
-    for edit in page.open:
+    for edit in edits:
         for lane, rule in enumerate(edit.plan.rules):
             waits = edit.states[lane] == PENDING and not rule.plain
-            if waits and soonest(edit, lane, rules) <= at_ms:
+            if waits and soonest(edit, lane) <= at_ms:
                 verdict = outcome(page, edit, lane, rules, at_ms)
                 if verdict.root and verdict.nominal_ms <= at_ms:
                     found.append((edit, lane))

@@ -480,3 +480,11 @@ def test_a_record_that_cannot_be_read_is_refused_with_its_reason_and_changes_not
         line.shard.apply(kind, value)
     assert refusal.value.reason is reason
     assert line.state() == before
+
+
+def test_what_waits_under_a_policy_that_comes_to_hold_nothing_goes_out_at_the_next_tick():
+    line = Line(("fast", 300))
+    line.edit(1, at=0)
+    line._apply(KIND_CONTROL, encode_policies(Policies(policies=(Policy(name="fast"),))))
+    assert line.tick(0) == [(1, "fast", "released")]
+    assert (line.decisions[0].fire_ms, line.decisions[0].hold_ms) == (EPOCH, 0)
