@@ -21,7 +21,6 @@ VERSION = 2
 POLICIES_KEY = b"~policies"
 # The table of learned holds in force, the one that was when the policies came, and since when the log is heard.
 LEARNED_KEY, BEFORE_KEY, BEGAN_KEY = b"~learned", b"~learned-before", b"~began"
-FACTS_KEY = b"~facts"
 
 # How an edit stands under one policy: one ASCII digit each, in the order of the policies.
 PENDING, RELEASED, WITHHELD, SUPERSEDED, RETRACTED, NONE = b"012345"
