@@ -30,7 +30,16 @@ from processors.prove import derive
 from processors.shard import rebuilt
 from schemas.decision import Decision, encode_decision
 from schemas.learned import Choice, Learned, Stratum
-from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, encode_learned, encode_policies
+from schemas.log import (
+    KIND_CONTROL,
+    KIND_EVENT,
+    KIND_TICK,
+    Policies,
+    Policy,
+    decode_control,
+    encode_learned,
+    encode_policies,
+)  # fmt: skip
 from schemas.page import encode_page, page_key
 from schemas.policy_file import read_policy_file
 from schemas.reasons import Bar, State
@@ -71,13 +80,22 @@ class ProvenByItself(History):
             assert derive(d, self.rules) == (d.state, d.reason, d.decided_for_ms), d
 
 
-class AloneAsBesideOthers(History):
+def alone(entry: Entry, name: str) -> Entry:
+    """As a log says it in which there is only this policy."""
+    control = decode_control(entry.value) if entry.kind == KIND_CONTROL else None
+    if not isinstance(control, Policies):
+        return entry
+    mine = tuple(each for each in control.policies if each.name == name)
+    return entry._replace(value=encode_policies(replace(control, policies=mine)))
+
+
+class AloneAsBesideOthers(Changing):
     def judge(self, log: list[Entry]) -> None:
         together = run(shard_of(self.rules), log)
         for each in self.rules.policies:
-            alone = Policies(policies=(each,), grace_seconds=self.rules.grace_seconds)
+            rules = replace(self.rules, policies=(each,))
             mine = by_page(d for d in together if d.policy == each.name)
-            assert by_page(run(shard_of(alone), log)) == mine
+            assert by_page(run(shard_of(rules), [alone(entry, each.name) for entry in log])) == mine
 
 
 class Replayed(Changing):
