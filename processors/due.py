@@ -67,7 +67,7 @@ def _ask(page: Page, edit: Edit, heard_ms: Sequence[int], rules: Rules, found: l
     watermarks = edit.plan.watermarks
     for lane in range(rules.count):
         until_ms = heard_ms[watermarks[lane]]
-        if edit.states[lane] == PENDING and usual_fire_ms(edit, lane, rules) <= until_ms:
+        if edit.states[lane] == PENDING and usual_fire_ms(edit, lane) <= until_ms:
             fire_ms = outcome(page, edit, lane, rules, until_ms).fire_ms
             if fire_ms <= until_ms:
                 found.append((fire_ms, edit.rev_id, edit.epoch, (lane,), edit))
@@ -105,7 +105,7 @@ def edit_due(page: Page, edit: Edit, rules: Rules, heard_ms: int = -1) -> int | 
     found: int | None = None
     for lane in range(rules.count):
         if edit.states[lane] == PENDING:
-            at_ms = usual_fire_ms(edit, lane, rules)
+            at_ms = usual_fire_ms(edit, lane)
             if at_ms <= heard_ms:
                 at_ms = outcome(page, edit, lane, rules, heard_ms).fire_ms
             if found is None or at_ms < found:

@@ -34,10 +34,9 @@ class Verdict(NamedTuple):
     nominal_ms: int = 0
 
 
-def usual_fire_ms(edit: Edit, policy: int, rules: Rules, plan: Plan | None = None) -> int:
+def usual_fire_ms(edit: Edit, policy: int, plan: Plan | None = None) -> int:
     """When an edit fires if nothing puts it off; only a text that is out already goes sooner. plan: None = its own."""
-    plan = plan or edit.plan
-    return edit.start_ms if policy in plan.instant else edit.start_ms + plan.holds_ms[policy] + rules.grace_ms
+    return edit.start_ms + (plan or edit.plan).waits_ms[policy]
 
 
 def fire_time(page: Page, edit: Edit, policy: int, rules: Rules) -> int:

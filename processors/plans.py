@@ -50,13 +50,13 @@ class Plan:
     Per lane, in their order: rules, numbers (of the rule within its policy), holds_ms, latest (whether only the newest
     edit goes out), watermarks (index into `Rules.watermarks`), reviews (what is required, None if the wiki cannot give
     it), protects (how its hold was chosen, None where it is fixed), heeded (the kinds of signal that can be in its
-    decisions). instant: the lanes that hold nothing. steps: (delay_ms, lanes) of these and of those that fire at a
-    fixed time, soonest first. special: all others.
+    decisions), waits_ms (how long after its start it waits at least). instant: the lanes that hold nothing. steps:
+    (delay_ms, lanes) of these and of those that fire at a fixed time, soonest first. special: all others.
     """
 
     __slots__ = (
         "_ahead", "context", "heeded", "holds_ms", "instant", "latest", "listened", "numbers", "protects", "reviews",
-        "rules", "simple", "special", "steps", "wants_others", "wars", "watermarks",
+        "rules", "simple", "special", "steps", "waits_ms", "wants_others", "wars", "watermarks",
     )  # fmt: skip
 
     def __init__(self, wiki: str, context: Context, rules: Rules, protects: Sequence[Protect] = ()) -> None:
@@ -85,6 +85,7 @@ class Plan:
         fixed = [i for i in everyone if i not in self.instant and self._fires_at_a_fixed_time(i)]
         self.special = tuple(i for i in everyone if i not in self.instant and i not in fixed)
         delays = sorted({self.holds_ms[i] for i in fixed})
+        self.waits_ms = tuple(0 if i in self.instant else self.holds_ms[i] + rules.grace_ms for i in everyone)
         # An edit that waited already when a hold of 0 came into force for it goes out at a tick, without grace.
         at_once = ((0, self.instant),) if self.instant else ()
         self.steps = at_once + tuple(

@@ -59,7 +59,7 @@ def release(
             decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, by=newer)
             return
     turn(edit, lane, RELEASED)
-    if fire_ms != usual_fire_ms(edit, lane, rules):
+    if fire_ms - edit.start_ms != edit.plan.waits_ms[lane]:
         edit.out = (*edit.out, (rules.lanes[lane], fire_ms, edit.context, rules.mark))
     if edit.rev_id > page.newest[lane]:
         page.newest[lane] = edit.rev_id
@@ -118,16 +118,16 @@ def keep_how_it_went_out(edit: Edit, rules: Rules) -> None:
     """Before another rule may match an edit: where it is out, it stays as it was."""
     for lane in range(rules.count):
         if edit.states[lane] == RELEASED and _kept(edit, lane, rules) is None:
-            edit.out = (*edit.out, (rules.lanes[lane], usual_fire_ms(edit, lane, rules), edit.context, rules.mark))
+            edit.out = (*edit.out, (rules.lanes[lane], usual_fire_ms(edit, lane), edit.context, rules.mark))
 
 
 def _as_it_went_out(page: Page, edit: Edit, lane: int, rules: Rules) -> tuple[Plan, int]:
     kept = _kept(edit, lane, rules)
     if kept is None:
-        return edit.plan, usual_fire_ms(edit, lane, rules)
+        return edit.plan, usual_fire_ms(edit, lane)
     _, fire_ms, context, mark = kept
     plan = rules.plan(page.wiki, context, edit.protects)
-    return plan, fire_ms if mark == rules.mark else usual_fire_ms(edit, lane, rules, plan)
+    return plan, fire_ms if mark == rules.mark else usual_fire_ms(edit, lane, plan)
 
 
 def _kept(edit: Edit, lane: int, rules: Rules) -> Out | None:

@@ -140,7 +140,7 @@ def _tainted(page: Page, at_ms: int, rules: Rules) -> list[tuple[Edit, int]]:
     for edit in page.open:
         for lane, rule in enumerate(edit.plan.rules):
             waits = edit.states[lane] == PENDING and not rule.plain
-            if waits and usual_fire_ms(edit, lane, rules) <= at_ms:
+            if waits and usual_fire_ms(edit, lane) <= at_ms:
                 verdict = outcome(page, edit, lane, rules, at_ms)
                 if verdict.root and verdict.nominal_ms <= at_ms:
                     found.append((edit, lane))
