@@ -28,7 +28,6 @@ def settle(page: Page, edit: Edit, lane: int, verdict: Verdict, rules: Rules, de
     if verdict.reason is None:
         release(page, edit, lane, verdict.fire_ms, rules, decisions, extra=verdict.signals)
         return
-    page.dirty = True
     turn(edit, lane, HELD if verdict.reason in _OF_THE_EDIT_ITSELF else WITHHELD)
     page.tricky = True
     decide(
@@ -50,7 +49,6 @@ def release(
 
     What was heard before its tick and happened after it was due takes it back at once.
     """
-    page.dirty = True
     latest = edit.plan.latest[lane]
     if latest and edit.rev_id < page.newest[lane]:
         newer = next((other.rev_id for other in newer_out(page, edit, lane)), None)
@@ -177,6 +175,7 @@ def decide(
     plan: Plan | None = None,
 ) -> None:
     """Write down that an edit has come into the state in which it is."""
+    page.dirty = True
     plan = plan or edit.plan
     signals = edit.signals
     if signals or extra:
