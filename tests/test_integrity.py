@@ -224,6 +224,15 @@ FOUND: dict[str, tuple[int, Sequence[tuple[str, dict[str, Any]]]]] = {
         ("tick", {"after": 310, "behind": 0}),
         ("tag", {"page": 1, "back": 1, "ago": 0}),
     ]),
+    "what a bar takes back at its very release taints what stands on it, also after a restart": (5, [
+        ("edit", {"page": 2, "text": 0, "user": "u0", "after": 0, "ago": 0}),
+        ("change_the_holds", {"hold": 20}),
+        ("edit", {"page": 2, "text": 1, "user": "u0", "after": 10, "ago": 0}),
+        ("edit", {"page": 1, "text": 0, "user": "u0", "after": 80, "ago": 0}),
+        ("tag", {"page": 2, "back": 0, "ago": 0}),
+        ("change_the_holds", {"hold": 20}),
+        ("edit", {"page": 2, "text": 2, "user": "u0", "after": 1, "ago": 0}),
+    ]),
     "a retraction counts its horizon under the policies in force": (5, [
         ("edit", {"page": 3, "text": 0, "user": "u0", "after": 0, "ago": 0}),
         ("tick", {"after": 515, "behind": 0}),
