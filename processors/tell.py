@@ -18,6 +18,8 @@ from schemas.reasons import SignalKind
 # What may clear those above an edit: a signal that tells which of them undid it, or undoes what did; and one by which
 # it is held for its risk, or its missing score, no more.
 _MAY_CLEAR = frozenset({*REASONS, SignalKind.RISK, SignalKind.PATROL, SignalKind.APPROVE})
+# So many editors within an hour are breaking news.
+BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
 
 
 def told(page: Page, told: Told, rules: Rules, decisions: list[Decision]) -> None:
@@ -44,12 +46,14 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules, decision
     if any(e.event_id == signal.event_id for e in page.edits if e.rev_id == hidden.rev_id):
         return
     page.dirty = True
+    namespace, kinds, editor_class, _, _ = hidden.context
+    context = (namespace, kinds, editor_class, flags_of(page, signal.at_ms, hidden.user, rules), page.topics)
     edit = Edit(
-        hidden.rev_id, hidden.epoch + 1, signal.event_id, signal.at_ms, hidden.sha1, hidden.user, hidden.context,
+        hidden.rev_id, hidden.epoch + 1, signal.event_id, signal.at_ms, hidden.sha1, hidden.user, context,
         rules.zero + b"5" * (len(page.names) - len(rules.names)), (), 0, (), hidden.partial,
     )  # fmt: skip
     if rules.targets:
-        edit.protects = chosen(page, hidden.context[2], signal.at_ms, rules)
+        edit.protects = chosen(page, editor_class, signal.at_ms, rules)
     attach(page.wiki, edit, rules)
     tainted = _tainted(page, signal.at_ms, rules) if page.tricky else []
     page.edits.append(edit)
@@ -62,6 +66,17 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules, decision
     if PENDING in edit.states:
         sooner(page, edit_due(page, edit, rules))
     sooner(page, edit.start_ms + rules.keep_ms)
+
+
+def flags_of(page: Page, at_ms: int, user: str | None, rules: Rules) -> tuple[str, ...]:
+    """What is so of a page for an edit made at `at_ms`, as far as a rule can ask for it."""
+    if not rules.titles and not rules.breaking:
+        return ()
+    flags: tuple[str, ...] = ("protected",) if page.protected_ms and page.protected_ms <= at_ms else ()
+    if rules.breaking:
+        editors = {e.user for e in page.edits if at_ms - BREAKING_MS < e.start_ms <= at_ms and e.user} | {user}
+        flags += ("breaking",) if len(editors) >= BREAKING_EDITORS else ()
+    return flags
 
 
 def flagged(page: Page, event: Flagged, rules: Rules) -> None:
