@@ -345,6 +345,8 @@ def _block(page: Page, block: Unplaced) -> None:
         if edit.user == block.name and edit.start_ms <= block.at_ms and block.signal is not None:
             place = max(edit.place, block.place)
             in_time = edit.place <= block.place or page.partition.time_before(place) < block.at_ms + WAIT_MS
+            if edit.shown is not None and edit.place > block.place:
+                continue  # the epoch before heard it
             if in_time and page.partition.policies_at(block.place) is not None:
                 _hear(edit, place, block.signal)
 

@@ -233,6 +233,12 @@ FOUND: dict[str, tuple[int, Sequence[tuple[str, dict[str, Any]]]]] = {
         ("change_the_holds", {"hold": 20}),
         ("edit", {"page": 2, "text": 2, "user": "u0", "after": 1, "ago": 0}),
     ]),
+    "a block is heard by the epoch that there is": (1, [
+        ("block_its_editor", {"page": 1, "user": "u0"}),
+        ("block_its_editor", {"page": 1, "user": "u0"}),
+        ("hide_or_show", {"page": 1, "back": 0, "ago": 0, "shows": False}),
+        ("hide_or_show", {"page": 1, "back": 0, "ago": 0, "shows": True}),
+    ]),
     "a retraction counts its horizon under the policies in force": (5, [
         ("edit", {"page": 3, "text": 0, "user": "u0", "after": 0, "ago": 0}),
         ("tick", {"after": 515, "behind": 0}),
