@@ -10,14 +10,12 @@ from processors.release import release
 from processors.ring import RING, is_merged, merged, remember
 from processors.strata import chosen
 from processors.tell import tell
-from processors.waits import begin, fresh, join
+from processors.waits import begin, flags_of, fresh, join
 from schemas.decision import Decision, Signal
 from schemas.page import PENDING, Context, Edit, Page
 from schemas.reasons import SignalKind
 
 TAKEN_AWAY = frozenset({SignalKind.PAGE_DELETE, SignalKind.HIDE})
-# So many editors within an hour are breaking news.
-BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
 
 
 def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -> None:
@@ -112,9 +110,7 @@ def _apply_reverts(page: Page, event: Edited, same: list[int], rules: Rules, dec
 
 
 def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rules: Rules) -> Edit:
-    flags: tuple[str, ...] = ()
-    if rules.titles or rules.breaking:
-        flags = _flags(page, event.start_ms, event.user, rules)
+    flags = flags_of(page, event.start_ms, event.user, rules)
     context: Context = (event.namespace, event.kinds, event.editor_class, flags, page.topics)
     protects = chosen(page, event.editor_class, event.start_ms, rules) if rules.targets else ()
     plan = rules.plan(page.wiki, context, protects)
@@ -135,14 +131,6 @@ def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rule
         plan,
         protects,
     )
-
-
-def _flags(page: Page, at_ms: int, user: str | None, rules: Rules) -> tuple[str, ...]:
-    flags: tuple[str, ...] = ("protected",) if page.protected_ms and page.protected_ms <= at_ms else ()
-    if rules.breaking:
-        editors = {e.user for e in page.edits if at_ms - BREAKING_MS < e.start_ms <= at_ms and e.user} | {user}
-        flags += ("breaking",) if len(editors) >= BREAKING_EDITORS else ()
-    return flags
 
 
 def _release_what_is_out_already(page: Page, edit: Edit, rules: Rules, decisions: list[Decision]) -> None:

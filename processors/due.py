@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 
 from processors.fire import outcome, usual_fire_ms
+from processors.lineage import REASONS
 from processors.plans import Plan, Rules
 from schemas.page import BLOCKED, HELD, PENDING, RETRACTED, WITHHELD, Due, Edit, Page
 
@@ -28,10 +29,15 @@ def attach(wiki: str, edit: Edit, rules: Rules) -> None:
 def line_up(page: Page, rules: Rules) -> None:
     """After plans have changed: see anew in which way the edits of a page wait, and for what."""
     page.tricky = any(edit.plan.special or edit.floors or edit.start_ms < rules.gap_end_ms for edit in page.open) or (
-        rules.blocks and any(digit in edit.states for edit in page.edits for digit in _KEPT_BACK)
+        rules.blocks and any(_bars_others(edit) for edit in page.edits)
     )
     page.lines = page.times = page.untold = None
     queue_up(page, rules)
+
+
+def _bars_others(edit: Edit) -> bool:
+    """Whether others may stand on something barred: it is kept back, or will be once it was out for a moment."""
+    return any(digit in edit.states for digit in _KEPT_BACK) or any(s.kind in REASONS for s in edit.signals)
 
 
 def look_closely(page: Page, rules: Rules) -> None:

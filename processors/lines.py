@@ -137,9 +137,3 @@ def changed(page: Page, edit: Edit) -> None:
     """Something was heard about an edit, or it is kept back from now on."""
     if page.lines is not None:
         page.lines.changed(edit)
-
-
-def ended(page: Page, edit: Edit, lane: int) -> None:
-    """An edit went out."""
-    if page.lines is not None:
-        page.lines.ended(edit, lane)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from processors.due import close
 from processors.fire import Verdict, fire_time, usual_fire_ms
 from processors.lineage import REASONS, newer_out, older
-from processors.lines import changed, ended
+from processors.lines import changed
 from processors.plans import Plan, Rules
 from schemas.decision import Decision, Signal
 from schemas.page import BLOCKED, HELD, PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Out, Page
@@ -30,7 +30,6 @@ def settle(page: Page, edit: Edit, lane: int, verdict: Verdict, rules: Rules, de
     if verdict.reason is None:
         release(page, edit, lane, verdict.fire_ms, rules, decisions, extra=verdict.signals)
         return
-    page.dirty = True
     turn(edit, lane, HELD if verdict.reason in _OF_THE_EDIT_ITSELF else WITHHELD)
     changed(page, edit)
     decide(
@@ -52,7 +51,6 @@ def release(
 
     What was heard before its tick and happened after it was due takes it back at once.
     """
-    page.dirty = True
     latest = edit.plan.latest[lane]
     if latest and edit.rev_id < page.newest[lane]:
         newer = next((other.rev_id for other in newer_out(page, edit, lane)), None)
@@ -61,8 +59,9 @@ def release(
             decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, by=newer)
             return
     turn(edit, lane, RELEASED)
-    ended(page, edit, lane)
-    if fire_ms != usual_fire_ms(edit, lane):
+    if page.lines is not None:
+        page.lines.ended(edit, lane)
+    if fire_ms - edit.start_ms != edit.plan.waits_ms[lane]:
         edit.out = (*edit.out, (rules.lanes[lane], fire_ms, edit.context, rules.mark))
     if edit.rev_id > page.newest[lane]:
         page.newest[lane] = edit.rev_id
@@ -165,6 +164,7 @@ def decide(
     plan: Plan | None = None,
 ) -> None:
     """Write down that an edit has come into the state in which it is."""
+    page.dirty = True
     plan = plan or edit.plan
     signals = edit.signals
     if signals or extra:

@@ -13,7 +13,7 @@ from processors.plans import Rules
 from processors.release import decide, keep_how_it_went_out, note, take_back, turn, went_out_ms
 from processors.ring import merged
 from processors.strata import chosen
-from processors.waits import begin, fresh, join
+from processors.waits import begin, flags_of, fresh, join
 from schemas.decision import Decision, Signal
 from schemas.page import BLOCKED, PENDING, RELEASED, SUPERSEDED, WITHHELD, Edit, Page, Waiting
 from schemas.policy import Rule
@@ -48,12 +48,14 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules, decision
     if any(e.event_id == signal.event_id for e in page.edits if e.rev_id == hidden.rev_id):
         return
     page.dirty = True
+    namespace, kinds, editor_class, _, _ = hidden.context
+    context = (namespace, kinds, editor_class, flags_of(page, signal.at_ms, hidden.user, rules), page.topics)
     edit = Edit(
-        hidden.rev_id, hidden.epoch + 1, signal.event_id, signal.at_ms, hidden.sha1, hidden.user, hidden.context,
+        hidden.rev_id, hidden.epoch + 1, signal.event_id, signal.at_ms, hidden.sha1, hidden.user, context,
         fresh(page, rules), (), 0, (), hidden.partial,
     )  # fmt: skip
     if rules.targets:
-        edit.protects = chosen(page, hidden.context[2], signal.at_ms, rules)
+        edit.protects = chosen(page, editor_class, signal.at_ms, rules)
     attach(page.wiki, edit, rules)
     page.untold = None
     tainted = _tainted(page, page.open, signal.at_ms, rules) if page.tricky else []

@@ -10,12 +10,25 @@ from schemas.page import PENDING, Edit, Page
 
 # Beyond so many, a page's oldest settled edits are forgotten before the horizon.
 MOST_EDITS = 4096
+# So many editors within an hour are breaking news.
+BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
 
 
 def fresh(page: Page, rules: Rules) -> bytes:
     """How an edit stands that was just observed: it waits under each lane, and is unknown to policies that are gone."""
     gone = len(page.names) - len(rules.names)
     return rules.zero + b"5" * gone if gone else rules.zero
+
+
+def flags_of(page: Page, at_ms: int, user: str | None, rules: Rules) -> tuple[str, ...]:
+    """What is so of a page for an edit made at `at_ms`, as far as a rule can ask for it."""
+    if not rules.titles and not rules.breaking:
+        return ()
+    flags: tuple[str, ...] = ("protected",) if page.protected_ms and page.protected_ms <= at_ms else ()
+    if rules.breaking:
+        editors = {e.user for e in page.edits if at_ms - BREAKING_MS < e.start_ms <= at_ms and e.user} | {user}
+        flags += ("breaking",) if len(editors) >= BREAKING_EDITORS else ()
+    return flags
 
 
 def join(page: Page, edit: Edit, rules: Rules) -> None:

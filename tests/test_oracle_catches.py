@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from memory_line import MemoryLine, murmur2, objections, told
 
-from processors import arrive, cursor, deliver, fire, gate, heard, neighbours, plans, project, release, route
+from processors import arrive, cursor, deliver, fire, gate, heard, neighbours, plans, project, release, route, waits
 from processors import tell as telling
 from processors.oracle import score
 from processors.oracle_facts import Check
@@ -435,7 +435,7 @@ KNOBS: dict[str, tuple[Any, str, Callable[..., Any], int]] = {
     "a rule waits for page changes only": (plans, "_streams", always(frozenset({PAGE_CHANGE})), 3),
     "protection is not heard": (Shard, "apply", unheard(log_type="protect"), 5),
     "no topic is the one": (plans, "_is_topic", always(False), 5),
-    "nothing is breaking": (arrive, "BREAKING_EDITORS", becomes(10_000), 5),
+    "nothing is breaking": (waits, "BREAKING_EDITORS", becomes(10_000), 5),
     "what is shown again stays away": (telling, "_show_again", always(None), 1),
     "no parent is missing": (arrive, "_seed", always(False), 1),
     "a late signal is passed over": (telling, "take_back", always(None), 1),

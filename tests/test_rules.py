@@ -457,6 +457,18 @@ def test_a_retraction_tells_of_its_release_what_the_release_told(restarted):
         assert (d.fire_ms, d.hold_ms, d.rule) == told[d.rev_id]
 
 
+def test_what_is_shown_again_is_held_by_the_rule_that_matches_then():
+    # Ten editors within an hour are breaking news; hours later the page is none.
+    line = Ruled('match = { page_flags = ["breaking"] }\nhold = 500', "hold = 100")
+    for n in range(10):
+        line.edit(n + 1, at=n, user=f"u{n}")
+    line.visibility(10, 20)
+    line.visibility(10, 9000, now=True, before=False)
+    line.heard(9109)
+    assert (10, 1) not in {(d.rev_id, d.epoch) for d in line.decisions}
+    assert line.heard(9110) == [(10, "released")]
+
+
 def test_after_other_policies_came_into_force_a_retraction_is_told_by_these():
     line = Ruled('hold = 50\nrestore = "instant"\nhorizon = 100')
     line.edit(1, at=0)
