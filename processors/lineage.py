@@ -158,11 +158,14 @@ def older(page: Page, edit: Edit, policy: int) -> list[Edit]:
     if page.mixed:
         return [other for other in page.open if other.states[policy] == PENDING and other.rev_id < edit.rev_id]
     found: list[Edit] = []
-    for at in range(bisect_left(page.edits, edit.rev_id, key=_revision) - 1, -1, -1):
-        other = page.edits[at]
-        if other.states[policy] == RELEASED and other.plan.latest[policy]:
+    edits = page.edits
+    end = len(edits) - 1 if edits[-1] is edit else bisect_left(edits, edit.rev_id, key=_revision)
+    for at in range(end - 1, -1, -1):
+        other = edits[at]
+        state = other.states[policy]
+        if state == RELEASED and other.plan.latest[policy]:
             break  # it took the place of all before it
-        if other.states[policy] == PENDING:
+        if state == PENDING:
             found.append(other)
     found.reverse()
     return found
