@@ -154,5 +154,6 @@ def look_again(page: Page, edit: Edit, rules: Rules) -> None:
 
 def close(page: Page, edit: Edit, rules: Rules) -> None:
     """Take an edit from those that wait once it waits under no policy."""
-    if PENDING not in edit.states[: rules.count]:
+    states = edit.states
+    if PENDING not in (states if len(states) == rules.count else states[: rules.count]):
         page.open.pop(edit, None)

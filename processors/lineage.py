@@ -205,9 +205,11 @@ def older(page: Page, edit: Edit, policy: int) -> list[Edit]:
     if page.mixed:
         return [other for other in page.open if other.states[policy] == PENDING and other.rev_id < edit.rev_id]
     found: list[Edit] = []
-    for at in range(bisect_left(page.edits, edit.rev_id, key=_revision) - 1, -1, -1):
-        other = page.edits[at]
-        if other.rev_id <= page.swept[policy]:
+    edits, swept = page.edits, page.swept[policy]
+    end = len(edits) - 1 if edits[-1] is edit else bisect_left(edits, edit.rev_id, key=_revision)
+    for at in range(end - 1, -1, -1):
+        other = edits[at]
+        if other.rev_id <= swept:
             break
         if other.states[policy] == PENDING:
             found.append(other)

@@ -56,12 +56,13 @@ class Unreadable(ValueError):
 class Shard:
     """The gate's state for one partition.
 
-    pending: (edit, policy) pairs that wait. `beside` collects what changed beside the pages since the last `flush`, as
-    records of the state topic; `lessons`, if it is to teach and a rule learns its hold, what can be learned from since
-    then.
+    rules: the policies in force, None before the first control record. pending: (edit, policy) pairs that wait.
+    `beside` collects what changed beside the pages since the last `flush`, as records of the state topic; `lessons`, if
+    it is to teach and a rule learns its hold, what can be learned from since then.
     """
 
     def __init__(self, *, store: Store | None = None, hot_pages: int = 200_000, teaches: bool = False) -> None:
+        self.rules: Rules | None = None
         self.lessons: list[Lesson] = []
         self.hot: dict[PageKey, Page] = {}
         self.beside: dict[bytes, bytes | None] = {}
@@ -76,11 +77,6 @@ class Shard:
         self._refs: dict[str, set[PageKey]] = {}
 
     @property
-    def rules(self) -> Rules | None:
-        """The policies in force, None before the first control record."""
-        return self._in_force.rules
-
-    @property
     def heard(self) -> int:
         """The watermark of a plain hold in ms, -1 before the first tick."""
         return self._in_force.heard
@@ -92,6 +88,7 @@ class Shard:
         """
         records = sorted(beside)
         self._in_force.restore(records)
+        self.rules = self._in_force.rules
         self._unplaced.restore(records)
         self.beside.clear()
         if self.rules is not None:
@@ -224,6 +221,7 @@ class Shard:
 
     def _control(self, control: Control) -> None:
         self._in_force.take(control)
+        self.rules = self._in_force.rules
         if self.rules is None or isinstance(control, Learned):
             return
         self._due = []
@@ -296,9 +294,8 @@ class Shard:
         if not decisions or self.rules is None:
             return []
         shared = self.rules.of(page.lanes).shared
-        for decision in decisions:
-            if decision.state is not State.RETRACTED:
-                self.pending -= 1 if shared is None else len(shared[decision.policy])
+        ended = [decision.policy for decision in decisions if decision.state is not State.RETRACTED]
+        self.pending -= len(ended) if shared is None else sum(len(shared[policy]) for policy in ended)
         return [Group(page.wiki, page.page_id, cause, tuple(decisions), shared)]
 
 
