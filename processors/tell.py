@@ -25,7 +25,7 @@ BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
 def told(page: Page, told: Told, rules: Rules, decisions: list[Decision]) -> None:
     """A signal about one revision of the page, known or not, or about all of them."""
     if not told.rev_id:
-        for edit in {edit.rev_id: edit for edit in page.edits}.values():  # the newest epoch of each
+        for _, edit in sorted({edit.rev_id: edit for edit in page.edits}.items()):  # the newest epoch of each
             tell(page, edit, told.signal, rules, decisions)
         return
     known = find(page, told.rev_id)
