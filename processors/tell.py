@@ -27,7 +27,7 @@ _MAY_CLEAR = frozenset({*REASONS, SignalKind.RISK, SignalKind.PATROL, SignalKind
 def told(page: Page, told: Told, rules: Rules, decisions: list[Decision]) -> None:
     """A signal about one revision of the page, known or not, or about all of them."""
     if not told.rev_id:
-        for edit in {edit.rev_id: edit for edit in page.edits}.values():  # the newest epoch of each
+        for _, edit in sorted({edit.rev_id: edit for edit in page.edits}.items()):  # the newest epoch of each
             tell(page, edit, told.signal, rules, decisions)
         return
     known = find(page, told.rev_id)

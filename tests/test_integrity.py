@@ -239,6 +239,15 @@ FOUND: dict[str, tuple[int, Sequence[tuple[str, dict[str, Any]]]]] = {
         ("hide_or_show", {"page": 1, "back": 0, "ago": 0, "shows": False}),
         ("hide_or_show", {"page": 1, "back": 0, "ago": 0, "shows": True}),
     ]),
+    "a block is told edit by edit in the order of revisions": (4, [
+        ("edit", {"page": 2, "text": 0, "user": "u0", "after": 0, "ago": 0}),
+        ("edit", {"page": 1, "text": 0, "user": "u1", "after": 210, "ago": 0}),
+        ("hide_or_show", {"page": 2, "back": 0, "ago": 0, "shows": False}),
+        ("edit", {"page": 2, "text": 1, "user": "u0", "after": 53, "ago": 0}),
+        ("tick", {"after": 300, "behind": 0}),
+        ("hide_or_show", {"page": 2, "back": 1, "ago": 0, "shows": True}),
+        ("block", {"page": 2, "user": "u0", "ago": 0}),
+    ]),
     "a retraction counts its horizon under the policies in force": (5, [
         ("edit", {"page": 3, "text": 0, "user": "u0", "after": 0, "ago": 0}),
         ("tick", {"after": 515, "behind": 0}),

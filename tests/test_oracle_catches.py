@@ -463,6 +463,14 @@ def judged_logs(number: int) -> list[tuple[list[histories.Entry], list[Fate]]]:
         database=None, suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     run_state_machine_as_test(Kept, settings=chosen)
+    # What few of them have: a tag that comes after its time, on a stream that was behind.
+    late = Kept()
+    late.edit(page=3, text=0, user="u0", after=0, ago=0)
+    late.edit(page=3, text=1, user="u0", after=0, ago=0)
+    late.writer.wait(70)
+    late.tick_with_a_stream_behind(stream=TAGS_CHANGE, seconds=200)
+    late.tag(page=3, back=0, ago=50)
+    late.teardown()
     rules = histories.SETS[number]
     judged = [(log, histories.fates_of(log, rules)) for log in found]
     assert not any(
