@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from schemas.page import Edit, Page
+from schemas.page import RELEASED, Edit, Page
 
 
 class Lines:
@@ -19,13 +19,15 @@ class Lines:
     again: some revision is there more than once, so that a line is not told by this.
     """
 
-    __slots__ = ("_changes", "_newest", "_next", "_version", "again", "place", "under")
+    __slots__ = ("_changes", "_newest", "_next", "_out", "_version", "again", "place", "under")
 
     def __init__(self) -> None:
         self.place: dict[Edit, int] = {}
         self.under: list[int] = []
         self.again = False
         self._newest: dict[int, int] = {}
+        # By lane: the last place that is out. A line ends there, whatever lies under it.
+        self._out: dict[int, int] = {}
         # By lane and place: the place at which to go on, and the version as of which that holds.
         self._next: dict[tuple[int, int], tuple[int, int]] = {}
         self._version = 0
@@ -40,6 +42,13 @@ class Lines:
             self.under.append(self._newest.get(edit.restores, -1) if edit.restores else at - 1)
             self.place[edit] = at
             self._newest[edit.rev_id] = at
+            for lane, state in enumerate(edit.states):
+                if state == RELEASED:
+                    self._out[lane] = at
+
+    def released(self, edit: Edit, lane: int) -> None:
+        """An edit has gone out."""
+        self._out[lane] = max(self._out.get(lane, -1), self.place.get(edit, -1))
 
     def changed(self, edit: Edit) -> None:
         """What is kept of this edit and those behind it holds no more."""
@@ -66,7 +75,7 @@ class Lines:
             later = bisect_right(self._changes, since, key=_version)
             if later < len(self._changes) and self._changes[later][1] <= at:
                 return at
-        return onwards
+        return at if 0 <= onwards < self._out.get(lane, -1) else onwards
 
 
 def _version(change: tuple[int, int]) -> int:

@@ -58,6 +58,8 @@ def release(
             decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, by=newer)
             return
     turn(edit, lane, RELEASED)
+    if page.lines is not None:
+        page.lines.released(edit, lane)
     if edit.rev_id > page.newest[lane]:
         page.newest[lane] = edit.rev_id
     decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, extra=extra)
