@@ -38,8 +38,6 @@ def note_neighbours(page: Page, edit: Edit, rules: Rules, decisions: list[Decisi
     """Tell the others that wait that somebody edited after them, and all of them that the page is at war."""
     if page.untold is None:
         page.untold = Untold(page, rules)
-    else:
-        page.untold.add(edit)
     untold: Untold = page.untold
     if edit.user is not None:
         said = Signal(SignalKind.OTHER_EDITOR, edit.event_id, edit.start_ms, edit.rev_id)

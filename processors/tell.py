@@ -57,7 +57,6 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules, decision
     if rules.targets:
         edit.protects = chosen(page, editor_class, signal.at_ms, rules)
     attach(page.wiki, edit, rules)
-    page.untold = None
     tainted = _tainted(page, page.open, signal.at_ms, rules) if page.tricky else []
     join(page, edit, rules)
     _clear(page, tainted, signal.at_ms, rules)

@@ -39,6 +39,8 @@ def join(page: Page, edit: Edit, rules: Rules) -> None:
         page.mixed = True
     page.edits.append(edit)
     page.open[edit] = None
+    if page.untold is not None:
+        page.untold.add(edit)
 
 
 def begin(page: Page, edit: Edit, rules: Rules, decisions: list[Decision]) -> None:

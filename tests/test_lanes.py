@@ -102,7 +102,7 @@ def test_each_edit_of_a_page_at_war_touches_what_changes_and_not_all_that_wait()
 
 
 def busy(random_state: int, count: int = 60) -> list[Entry]:
-    """One page, on which much is undone by its text, by a name or by a tag, and some comes late."""
+    """One page, on which much is undone by its text, by a name or by a tag, some is hidden, and some comes late."""
     chooser, writer = random.Random(random_state), Writer()
     for n in range(count):
         writer.wait(chooser.choice((0, 1, 9, 70)))
@@ -113,6 +113,8 @@ def busy(random_state: int, count: int = 60) -> list[Entry]:
         if chooser.random() < 0.2:
             tags = {"tags": ["mw-reverted"], "prior_state": {"tags": []}}
             writer.about(TAGS_CHANGE, 7, 10 + n - chooser.randrange(4), 0, **tags)
+        if chooser.random() < 0.1:
+            writer.visibility(7, 10 + n, 0)
         if n % 5 == 4:
             writer.tick(chooser.choice((0, 20)))
     writer.end()

@@ -567,3 +567,14 @@ def test_an_event_of_a_stream_of_scores_that_cannot_be_read_is_refused():
     line = Ruled("hold = 50")
     with pytest.raises(Unreadable):
         line.event(RISK, {"wiki_id": "", "page": {}, "revision": {}, "predicted_classification": {}}, 0)
+
+
+def test_a_revision_that_was_shown_again_hears_of_another_editor_like_any_that_waits():
+    line = Ruled('hold = 50\nrequire = "other_editor"\nwait = 600\nelse = "withhold"')
+    line.edit(1, at=0, user="a")
+    line.edit(2, at=1, user="b")
+    line.visibility(2, 2)
+    line.visibility(2, 3, now=True, before=False)
+    line.edit(3, at=5, user="c")
+    line.heard(70)
+    assert (2, "released") in [(d.rev_id, d.state.value) for d in line.decisions if d.epoch]
