@@ -42,6 +42,7 @@ def _at_ms(heard: Heard) -> int:
 
 class _Lost(NamedTuple):
     number: int
+    key: bytes
     ref: str
     at_ms: int
     heard: Heard
@@ -52,31 +53,34 @@ class Unplaced:
 
     def __init__(self, beside: dict[bytes, bytes | None]) -> None:
         self._beside = beside
-        self._lost: dict[bytes, _Lost] = {}
-        self._by_ref: dict[str, dict[bytes, None]] = {}
-        self._count = 0
+        self._lost: dict[str, _Lost] = {}
+        self._by_ref: dict[str, dict[str, None]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._lost)
 
     def restore(self, records: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take up what waits of records of the state topic."""
+        """Take up what waits of records of the state topic, in the order of their keys."""
         for key, value in records:
             heard = hear(value) if key.startswith(WAIT_PREFIX) else None
             if heard is not None and not isinstance(heard, Edited):
-                self._put(key, heard)
+                number = key.removeprefix(WAIT_PREFIX).partition(b":")[0]
+                self._put(int(number) if number.isdigit() else 0, key, heard)
 
     def keep(self, heard: Heard, value: bytes) -> None:
-        """Let an event wait. value: its bytes."""
-        key = WAIT_PREFIX + event_id(heard).encode()
-        self._put(key, heard)
-        self._beside[key] = value
+        """Let an event wait, behind all others. value: its bytes."""
+        name = event_id(heard)
+        if name not in self._lost:
+            # In the key, so that their order is the same after a restart.
+            number = next(reversed(self._lost.values())).number + 1 if self._lost else 1
+            key = WAIT_PREFIX + f"{number:012}:{name}".encode()
+            self._put(number, key, heard)
+            self._beside[key] = value
 
-    def _put(self, key: bytes, heard: Heard) -> None:
-        self._count += 1
-        number = self._lost[key].number if key in self._lost else self._count
-        lost = self._lost[key] = _Lost(number, ref_of(heard), _at_ms(heard), heard)
-        self._by_ref.setdefault(lost.ref, {})[key] = None
+    def _put(self, number: int, key: bytes, heard: Heard) -> None:
+        name = event_id(heard)
+        lost = self._lost[name] = _Lost(number, key, ref_of(heard), _at_ms(heard), heard)
+        self._by_ref.setdefault(lost.ref, {})[name] = None
 
     def found(self, edit: Edited, *, of_pages: bool = False) -> Iterator[Heard]:
         """What waited for this page or this editor, in the order in which it came.
@@ -84,25 +88,25 @@ class Unplaced:
         of_pages: only what is said of a page as a whole.
         """
         refs = (title_ref(edit.wiki, edit.title), edit.user and user_ref(edit.wiki, edit.user))
-        keys = [key for ref in refs if ref for key in self._by_ref.get(ref, ())]
-        for key in sorted(keys, key=lambda key: self._lost[key].number):
-            heard = self._lost[key].heard
+        names = [name for ref in refs if ref for name in self._by_ref.get(ref, ())]
+        for name in sorted(names, key=lambda name: self._lost[name].number):
+            heard = self._lost[name].heard
             if of_pages and not isinstance(heard, Flagged):
                 continue
             if isinstance(heard, Blocked):
                 yield heard  # it bars other pages' edits, too
             else:
-                self._drop(key)
+                self._drop(name)
                 yield heard._replace(page_id=edit.page_id)
 
     def expire(self, until_ms: int) -> None:
         """Time has come to `until_ms`: nobody waits for ever."""
-        for key in [key for key, lost in self._lost.items() if lost.at_ms + WAIT_MS <= until_ms]:
-            self._drop(key)
+        for name in [name for name, lost in self._lost.items() if lost.at_ms + WAIT_MS <= until_ms]:
+            self._drop(name)
 
-    def _drop(self, key: bytes) -> None:
-        ref = self._lost.pop(key).ref
-        self._beside[key] = None
-        del self._by_ref[ref][key]
-        if not self._by_ref[ref]:
-            del self._by_ref[ref]
+    def _drop(self, name: str) -> None:
+        lost = self._lost.pop(name)
+        self._beside[lost.key] = None
+        del self._by_ref[lost.ref][name]
+        if not self._by_ref[lost.ref]:
+            del self._by_ref[lost.ref]

@@ -203,6 +203,18 @@ def test_a_log_action_that_comes_before_its_page_is_kept_for_ten_minutes_also_ov
     assert not any(key.startswith(b"~wait:") for key in line.state())
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_waits_for_an_edit_is_told_in_the_order_in_which_it_came_also_after_a_restart(restarts):
+    line = Ruled("hold = 50")
+    line.serial = 8
+    for _ in range(2):
+        line.log("block", "block", 10, title="User:ann", params={})
+    if restarts:
+        line.shard = rebuilt(line.state().items())
+    assert line.edit(1, at=5, user="ann") == [(1, "p", "withheld")]
+    assert [s.event_id for s in line.decisions[-1].signals] == ["event-9"]  # not "event-10"
+
+
 def marked(rev: int, **more: Any) -> dict[str, Any]:
     """An edit as recent changes have it."""
     return {"wiki": "", "type": "edit", "title": "Loch Ness", "revision": {"old": 1, "new": rev}, **more}
