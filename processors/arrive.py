@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from processors.due import close, edit_due, enqueue, sooner
 from processors.hear import Edited
-from processors.lineage import find, reviewed_head
-from processors.plans import Plan, Rules
+from processors.lineage import between, find, reviewed_head
+from processors.neighbours import note_neighbours
+from processors.plans import Rules
 from processors.release import release
 from processors.ring import RING, is_merged, merged, remember
 from processors.strata import chosen
-from processors.tell import has, tell
+from processors.tell import tell
+from processors.waits import begin, flags_of, fresh, join
 from schemas.decision import Decision, Signal
 from schemas.page import PENDING, Context, Edit, Page
-from schemas.policy import War
 from schemas.reasons import SignalKind
 
 TAKEN_AWAY = frozenset({SignalKind.PAGE_DELETE, SignalKind.HIDE})
-# Beyond so many, a page's oldest settled edits are forgotten before the horizon.
-MOST_EDITS = 4096
-# So many editors within an hour are breaking news.
-BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
 
 
 def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -> None:
@@ -41,15 +37,11 @@ def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -
         _apply_reverts(page, event, undone, rules, decisions)
     edit = _new_edit(page, event, known, restores, rules)
     edit.partial = partial
-    page.edits.append(edit)
-    page.open.append(edit)
-    page.mixed = page.mixed or page.edits[max(0, len(page.edits) - 2)].rev_id > edit.rev_id
+    join(page, edit, rules)
     if event.rev_id not in page.ring:
         remember(page.ring, event.rev_id, event.sha1)
-    if edit.plan.special or edit.start_ms < rules.gap_end_ms:
-        page.tricky = True
     if rules.neighbours:
-        _note_neighbours(page, edit, rules, decisions)
+        note_neighbours(page, edit, rules, decisions)
     if event.hidden:
         hide = Signal(kind=SignalKind.HIDE, event_id=event.event_id, at_ms=event.at_ms)
         tell(page, edit, hide, rules, decisions)
@@ -59,14 +51,7 @@ def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -
             tell(page, find(page, event.rev_id), waiting.signal, rules, decisions)
     if rules.blocks and event.sha1 is not None and not event.undelete:
         _release_what_is_out_already(page, edit, rules, decisions)
-    for lane in edit.plan.instant:
-        if edit.states[lane] == PENDING:
-            release(page, edit, lane, edit.start_ms, rules, decisions)
-    close(page, edit, rules)
-    if PENDING in edit.states:
-        enqueue(page, edit)
-        sooner(page, edit_due(page, edit, rules))
-    sooner(page, edit.start_ms + rules.keep_ms if len(page.edits) <= MOST_EDITS else 0)
+    begin(page, edit, rules, decisions)
 
 
 def _known(page: Page, event: Edited) -> Edit | None:
@@ -109,7 +94,7 @@ def _apply_reverts(page: Page, event: Edited, same: list[int], rules: Rules, dec
     undone = dict.fromkeys(same, SignalKind.IDENTITY_REVERT)
     if event.undone is not None:
         oldest, newest = event.undone
-        undone |= {e.rev_id: SignalKind.DECLARED_REVERT for e in page.edits if oldest <= e.rev_id <= newest}
+        undone |= {e.rev_id: SignalKind.DECLARED_REVERT for e in between(page, oldest, newest)}
     by_another = False
     for rev_id, kind in sorted(undone.items()):
         edit = find(page, rev_id)
@@ -125,9 +110,7 @@ def _apply_reverts(page: Page, event: Edited, same: list[int], rules: Rules, dec
 
 
 def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rules: Rules) -> Edit:
-    flags: tuple[str, ...] = ()
-    if rules.titles or rules.breaking:
-        flags = _flags(page, event.start_ms, event.user, rules)
+    flags = flags_of(page, event.start_ms, event.user, rules)
     context: Context = (event.namespace, event.kinds, event.editor_class, flags, page.topics)
     protects = chosen(page, event.editor_class, event.start_ms, rules) if rules.targets else ()
     plan = rules.plan(page.wiki, context, protects)
@@ -139,7 +122,7 @@ def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rule
         event.sha1,
         event.user,
         plan.context,
-        rules.zero if len(page.names) == len(rules.names) else rules.zero + b"5" * (len(page.names) - len(rules.names)),
+        fresh(page, rules),
         (),
         0 if event.undelete else restores,
         (),
@@ -150,58 +133,12 @@ def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rule
     )
 
 
-def _flags(page: Page, at_ms: int, user: str | None, rules: Rules) -> tuple[str, ...]:
-    flags: tuple[str, ...] = ("protected",) if page.protected_ms and page.protected_ms <= at_ms else ()
-    if rules.breaking:
-        editors = {e.user for e in page.edits if at_ms - BREAKING_MS < e.start_ms <= at_ms and e.user} | {user}
-        flags += ("breaking",) if len(editors) >= BREAKING_EDITORS else ()
-    return flags
-
-
-def _note_neighbours(page: Page, edit: Edit, rules: Rules, decisions: list[Decision]) -> None:
-    """Tell the others that wait that somebody edited after them, and all of them that the page is at war."""
-    for other in page.open:
-        by_another = other is not edit and edit.user is not None and edit.user != other.user
-        if by_another and _waits_for_others(other) and not has(other, SignalKind.OTHER_EDITOR):
-            signal = Signal(
-                kind=SignalKind.OTHER_EDITOR, event_id=edit.event_id, at_ms=edit.start_ms, by_rev_id=edit.rev_id
-            )
-            tell(page, other, signal, rules, decisions)
-    for war in rules.wars:
-        if _at_war(page, edit.start_ms, war):
-            signal = Signal(kind=SignalKind.EDIT_WAR, event_id=edit.event_id, at_ms=edit.start_ms, model=war.name)
-            for other in page.open:
-                if (
-                    other.plan.wars
-                    and _waits_at_war(other, war)
-                    and not any(s.model == war.name for s in other.signals)
-                ):
-                    tell(page, other, signal, rules, decisions)
-
-
-def _waits_for_others(edit: Edit) -> bool:
-    plan: Plan = edit.plan
-    reviews = zip(edit.states, plan.reviews, strict=False)
-    return plan.wants_others and any(state == PENDING and review == "other_editor" for state, review in reviews)
-
-
-def _waits_at_war(edit: Edit, war: War) -> bool:
-    plan: Plan = edit.plan
-    return any(state == PENDING and rule.war == war for state, rule in zip(edit.states, plan.rules, strict=False))
-
-
-def _at_war(page: Page, at_ms: int, war: War) -> bool:
-    span_ms = round(war.hours * 3_600_000)
-    recent = [user for when, user in page.reverts if at_ms - span_ms < when <= at_ms]
-    return len(recent) >= war.n and len(set(recent)) > 1
-
-
 def _release_what_is_out_already(page: Page, edit: Edit, rules: Rules, decisions: list[Decision]) -> None:
     """An edit whose text is that of the newest one that is out changes nothing for a reader: it goes out at once."""
     if edit.epoch or "create" in edit.context[1]:
         return
     for lane, rule in enumerate(edit.plan.rules):
-        if rule.restore and edit.states[lane] == PENDING and edit.plan.holds_ms[lane]:
+        if rule.restore and page.newest[lane] and edit.states[lane] == PENDING and edit.plan.holds_ms[lane]:
             head = reviewed_head(page, lane, edit)
             if head is not None and head.sha1 == edit.sha1:
                 same = Signal(

@@ -1,17 +1,18 @@
 """When to look at a page again, and what may fire there by then. Pure.
 
-Edits that fire a fixed time after they were made stand in a queue. On a page where that does not hold of each they are
-asked for their outcome, which costs more, so each remembers a watermark before which the answer will not change.
+The edits of a page stand in a queue. Most fire a fixed time after they were made, and have a place for each such
+moment. On a page where that does not hold of each, an edit has one place: a watermark before which it will not fire, at
+which it is asked for its outcome. A place that was left for another one stays until it is met.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
-from itertools import pairwise
 
 from processors.fire import outcome, usual_fire_ms
-from processors.plans import Rules
+from processors.lineage import REASONS
+from processors.plans import Plan, Rules
 from schemas.page import BLOCKED, HELD, PENDING, RETRACTED, WITHHELD, Due, Edit, Page
 
 # Signals often come before the page_change of their revision.
@@ -28,90 +29,115 @@ def attach(wiki: str, edit: Edit, rules: Rules) -> None:
 def line_up(page: Page, rules: Rules) -> None:
     """After plans have changed: see anew in which way the edits of a page wait, and for what."""
     page.tricky = any(edit.plan.special or edit.floors or edit.start_ms < rules.gap_end_ms for edit in page.open) or (
-        rules.blocks and any(digit in edit.states for edit in page.edits for digit in _KEPT_BACK)
+        rules.blocks and any(_bars_others(edit) for edit in page.edits)
     )
-    page.mixed = any(newer.rev_id < older.rev_id for older, newer in pairwise(page.open))
-    queue_up(page)
+    page.lines = page.times = page.untold = None
+    queue_up(page, rules)
 
 
-def queue_up(page: Page) -> None:
+def _bars_others(edit: Edit) -> bool:
+    """Whether others may stand on something barred: it is kept back, or will be once it was out for a moment."""
+    return any(digit in edit.states for digit in _KEPT_BACK) or any(s.kind in REASONS for s in edit.signals)
+
+
+def look_closely(page: Page, rules: Rules) -> None:
+    """From now on the edits of the page do not simply fire one by one."""
+    if not page.tricky:
+        page.tricky = True
+        queue_up(page, rules)
+
+
+def queue_up(page: Page, rules: Rules) -> None:
     """Make the queue anew from the edits that wait."""
     page.queue = []
     for edit in page.open:
-        enqueue(page, edit)
+        enqueue(page, edit, rules)
 
 
-def enqueue(page: Page, edit: Edit) -> None:
-    """Where edits fire one by one, they stand in a queue with one place for each moment of each."""
-    if not page.tricky:
-        for delay_ms, lanes in edit.plan.ahead(edit.states):
-            heappush(page.queue, (edit.start_ms + delay_ms, edit.rev_id, edit.epoch, lanes, edit))
+def enqueue(page: Page, edit: Edit, rules: Rules) -> int | None:
+    """Put an edit into its places in the queue. Returns the soonest, None if it waits for nothing."""
+    start_ms = edit.start_ms
+    plan: Plan = edit.plan
+    if page.tricky:
+        waits_ms = plan.least_wait_ms(edit.states)
+        return None if waits_ms is None else _ask_at(page, edit, start_ms + waits_ms)
+    ahead = plan.ahead(edit.states)
+    for delay_ms, lanes in ahead:
+        heappush(page.queue, (start_ms + delay_ms, edit.rev_id, edit.epoch, lanes, edit))
+    return start_ms + ahead[0][0] if ahead else None
+
+
+def _ask_at(page: Page, edit: Edit, at_ms: int) -> int:
+    edit.look_ms = at_ms
+    heappush(page.queue, (at_ms, edit.rev_id, edit.epoch, (), edit))
+    return at_ms
 
 
 def due_by(page: Page, heard_ms: Sequence[int], rules: Rules) -> Iterator[Due]:
-    """What the edits of a page may do by now, in the order in which they do it; from a queue it is taken."""
+    """What the edits of a page may do by now, in the order in which they do it; it is taken from the queue."""
+    queue, until_ms = page.queue, heard_ms[0]
     if page.tricky:
-        found: list[Due] = []
-        for edit in page.open:
-            _ask(page, edit, heard_ms, rules, found)
-        found.sort(key=lambda entry: entry[:4])
-        yield from found
-    else:
-        while page.queue and page.queue[0][0] <= heard_ms[0]:
-            yield heappop(page.queue)
+        yield from _asked(page, heard_ms, rules)
+        return
+    while queue and queue[0][0] <= until_ms:
+        yield heappop(queue)
+
+
+def _asked(page: Page, heard_ms: Sequence[int], rules: Rules) -> Iterator[Due]:
+    until_ms, queue = max(heard_ms), page.queue
+    asked: dict[Edit, None] = {}
+    while queue and queue[0][0] <= until_ms:
+        entry = heappop(queue)
+        if _stands(page, entry):
+            asked[entry[4]] = None
+    found: list[Due] = []
+    for edit in asked:
+        _ask(page, edit, heard_ms, rules, found)
+    found.sort(key=lambda entry: entry[:4])
+    yield from found
+    for edit in asked:
+        if edit in page.open:
+            _ask_at(page, edit, _next_fire(page, edit, rules, until_ms))
 
 
 def _ask(page: Page, edit: Edit, heard_ms: Sequence[int], rules: Rules, found: list[Due]) -> None:
-    if edit.look_ms > max(heard_ms):
-        return
     watermarks = edit.plan.watermarks
     for lane in range(rules.count):
         until_ms = heard_ms[watermarks[lane]]
-        if edit.states[lane] == PENDING and usual_fire_ms(edit, lane, rules) <= until_ms:
+        if edit.states[lane] == PENDING and usual_fire_ms(edit, lane) <= until_ms:
             fire_ms = outcome(page, edit, lane, rules, until_ms).fire_ms
             if fire_ms <= until_ms:
                 found.append((fire_ms, edit.rev_id, edit.epoch, (lane,), edit))
 
 
-def next_due(page: Page, rules: Rules, heard_ms: int = -1) -> int | None:
-    """A watermark before which `advance` will not change this page; None = never.
-
-    heard_ms: how far `advance` has come; what should have fired by then is looked at more closely.
-    """
-    soonest_ms = page.edits[0].start_ms + rules.keep_ms if page.edits else None
-    for waiting in page.waiting:
-        until_ms = waiting.signal.at_ms + WAIT_MS
-        if soonest_ms is None or until_ms < soonest_ms:
-            soonest_ms = until_ms
-    if not page.tricky:
-        queue = page.queue
-        while queue and all(queue[0][4].states[lane] != PENDING for lane in queue[0][3]):
-            heappop(queue)
-        return min(soonest_ms, queue[0][0]) if queue and soonest_ms is not None else soonest_ms
-    for edit in page.open:
-        due_ms = edit_due(page, edit, rules, heard_ms)
-        if due_ms is not None and (soonest_ms is None or due_ms < soonest_ms):
-            soonest_ms = due_ms
-    return soonest_ms
-
-
-def edit_due(page: Page, edit: Edit, rules: Rules, heard_ms: int = -1) -> int | None:
-    """As `next_due`, of one edit."""
-    if not page.tricky:
-        ahead = edit.plan.ahead(edit.states)
-        return edit.start_ms + ahead[0][0] if ahead else None
-    if edit.look_ms > heard_ms >= 0:
-        return edit.look_ms
-    found: int | None = None
+def _next_fire(page: Page, edit: Edit, rules: Rules, heard_ms: int) -> int:
+    """The soonest moment at which an edit that waits may fire; what should have by `heard_ms` is looked at closely."""
+    found: list[int] = []
     for lane in range(rules.count):
         if edit.states[lane] == PENDING:
-            at_ms = usual_fire_ms(edit, lane, rules)
-            if at_ms <= heard_ms:
-                at_ms = outcome(page, edit, lane, rules, heard_ms).fire_ms
-            if found is None or at_ms < found:
-                found = at_ms
-    edit.look_ms = (found or 0) if heard_ms >= 0 else 0
-    return found
+            at_ms = usual_fire_ms(edit, lane)
+            found.append(outcome(page, edit, lane, rules, heard_ms).fire_ms if at_ms <= heard_ms else at_ms)
+    return min(found)
+
+
+def _stands(page: Page, entry: Due) -> bool:
+    at_ms, _, _, lanes, edit = entry
+    if page.tricky:
+        return at_ms == edit.look_ms and edit in page.open
+    return any(edit.states[lane] == PENDING for lane in lanes)
+
+
+def next_due(page: Page, rules: Rules) -> int | None:
+    """A watermark before which `advance` will not change this page; None = never."""
+    queue = page.queue
+    while queue and not _stands(page, queue[0]):
+        heappop(queue)
+    moments = [waiting.signal.at_ms + WAIT_MS for waiting in page.waiting]
+    if page.edits:
+        moments.append(page.edits[0].start_ms + rules.keep_ms)
+    if queue:
+        moments.append(queue[0][0])
+    return min(moments, default=None)
 
 
 def sooner(page: Page, due_ms: int | None) -> None:
@@ -122,17 +148,12 @@ def sooner(page: Page, due_ms: int | None) -> None:
 
 def look_again(page: Page, edit: Edit, rules: Rules) -> None:
     """Something came that may let an edit go sooner than was thought."""
-    edit.look_ms = 0
-    sooner(page, edit_due(page, edit, rules))
+    if edit in page.open:
+        sooner(page, enqueue(page, edit, rules))
 
 
 def close(page: Page, edit: Edit, rules: Rules) -> None:
     """Take an edit from those that wait once it waits under no policy."""
-    if not page.open or PENDING in edit.states[: rules.count]:
-        return
-    if page.open[-1] is edit:
-        page.open.pop()
-    elif page.open[0] is edit:
-        del page.open[0]
-    else:
-        page.open = [other for other in page.open if other is not edit]
+    states = edit.states
+    if PENDING not in (states if len(states) == rules.count else states[: rules.count]):
+        page.open.pop(edit, None)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from processors.lineage import root
 from processors.plans import UNSCORED, Plan, Rules
+from processors.times import times_of
 from processors.wikis import risk_limit
 from schemas.decision import Signal
 from schemas.page import Edit, Page
@@ -34,18 +35,18 @@ class Verdict(NamedTuple):
     nominal_ms: int = 0
 
 
-def usual_fire_ms(edit: Edit, policy: int, rules: Rules, plan: Plan | None = None) -> int:
+def usual_fire_ms(edit: Edit, policy: int, plan: Plan | None = None) -> int:
     """When an edit fires if nothing puts it off; only a text that is out already goes sooner. plan: None = its own."""
-    plan = plan or edit.plan
-    return edit.start_ms if policy in plan.instant else edit.start_ms + plan.holds_ms[policy] + rules.grace_ms
+    found: Plan = plan or edit.plan
+    return edit.start_ms + found.waits_ms[policy]
 
 
 def fire_time(page: Page, edit: Edit, policy: int, rules: Rules) -> int:
     """When an edit fires by itself, whatever it stands on."""
     plan: Plan = edit.plan
-    if policy in plan.simple and not edit.floors:
-        return edit.start_ms + plan.holds_ms[policy] + rules.grace_ms
-    return edit.start_ms if policy in plan.instant else _alone(page, edit, policy, rules).fire_ms
+    if policy in plan.instant or (policy in plan.simple and not edit.floors):
+        return usual_fire_ms(edit, policy)
+    return _alone(page, edit, policy, rules).fire_ms
 
 
 def outcome(page: Page, edit: Edit, policy: int, rules: Rules, until_ms: int | None = None) -> Verdict:
@@ -114,7 +115,20 @@ def _alone(page: Page, edit: Edit, policy: int, rules: Rules) -> Verdict:
 
 def _quiet(page: Page, edit: Edit, hold_ms: int, last_ms: int, grace_ms: int) -> tuple[int, tuple[Signal, ...]]:
     """The deadline counts from the last edit of the page that came before it would have fired."""
-    due_ms, last = edit.start_ms + hold_ms, None
+    times = times_of(page)
+    if edit in times.late:
+        last = _last_of(page, edit, hold_ms, last_ms, grace_ms)
+    else:
+        last = times.last_before_pause(edit, hold_ms, grace_ms, last_ms)
+    if last is None:
+        return edit.start_ms + hold_ms, ()
+    due_ms = min(last_ms, last.start_ms + hold_ms)
+    kept = Signal(kind=SignalKind.LATER_EDIT, event_id=last.event_id, at_ms=last.start_ms, by_rev_id=last.rev_id)
+    return due_ms, (kept,)
+
+
+def _last_of(page: Page, edit: Edit, hold_ms: int, last_ms: int, grace_ms: int) -> Edit | None:
+    """As `Times.last_before_pause`, of an edit that came late: some that began after it were there before it."""
     after = []
     for other in reversed(page.edits):
         if other is edit:
@@ -122,14 +136,12 @@ def _quiet(page: Page, edit: Edit, hold_ms: int, last_ms: int, grace_ms: int) ->
         if other.start_ms > edit.start_ms:
             after.append(other)
     after.reverse()
+    due_ms, last = edit.start_ms + hold_ms, None
     for later in sorted(after, key=lambda e: e.start_ms):
         if later.start_ms >= due_ms + grace_ms or due_ms >= last_ms:
             break
         due_ms, last = min(last_ms, max(due_ms, later.start_ms + hold_ms)), later
-    if last is None:
-        return due_ms, ()
-    kept = Signal(kind=SignalKind.LATER_EDIT, event_id=last.event_id, at_ms=last.start_ms, by_rev_id=last.rev_id)
-    return due_ms, (kept,)
+    return last
 
 
 def _risk(wiki: str, edit: Edit, risk: Risk, due_ms: int, last_ms: int, grace_ms: int) -> tuple[int, bool]:

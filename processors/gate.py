@@ -19,21 +19,23 @@ older one. Apart from that they are functions: the same page, event and rules gi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from processors.arrive import MOST_EDITS, arrive
+from processors.arrive import arrive
 from processors.due import WAIT_MS, attach, close, due_by, line_up, next_due, queue_up
 from processors.fire import outcome
 from processors.hear import Blocked, Edited, Flagged, Heard, Told
 from processors.plans import Rules
 from processors.release import release, settle
 from processors.tell import barred_by_now, flagged, tell, told
+from processors.waits import MOST_EDITS
 from schemas.decision import Decision
 from schemas.page import NONE, PENDING, RELEASED, Edit, Page, spread
 
 
 def new_page(wiki: str, page_id: int, rules: Rules) -> Page:
     """A page of which nothing is known yet."""
-    return Page(wiki, page_id, names=rules.names, lanes=rules.lanes, newest=[0] * rules.count)
+    return Page(wiki, page_id, names=rules.names, lanes=rules.lanes, newest=[0] * rules.count, swept=[0] * rules.count)
 
 
 def observe(page: Page, heard: Heard, rules: Rules) -> tuple[Page, list[Decision]]:
@@ -46,7 +48,8 @@ def observe(page: Page, heard: Heard, rules: Rules) -> tuple[Page, list[Decision
     elif type(heard) is Told:
         told(page, heard, rules, decisions)
     elif type(heard) is Blocked:
-        for edit in [e for e in page.open if e.user == heard.user and e.start_ms <= heard.signal.at_ms]:
+        barred = [e for e in page.open if e.user == heard.user and e.start_ms <= heard.signal.at_ms]
+        for edit in sorted(barred, key=lambda e: (e.rev_id, e.epoch)):
             tell(page, edit, heard.signal, rules, decisions)
     elif type(heard) is Flagged:
         flagged(page, heard, rules)
@@ -61,7 +64,6 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
     if page.lanes is not rules.lanes:
         rules = rules.of(page.lanes)
     decisions: list[Decision] = []
-    fired = 0
     for fire_ms, _, _, lanes, edit in due_by(page, heard_ms, rules):
         for lane in lanes:
             if edit.states[lane] != PENDING or (edit.signals and barred_by_now(page, edit, lane, rules, decisions)):
@@ -73,20 +75,9 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
                 if verdict.fire_ms <= heard_ms[edit.plan.watermarks[lane]]:
                     settle(page, edit, lane, verdict, rules, decisions)
         close(page, edit, rules)
-        fired += 1
-        if fired % 64 == 0:
-            page.open = _waiting(page, rules)
-    if len(decisions) > 1:
-        # Older ones may have ended with them.
-        page.open = _waiting(page, rules)
-    until_ms = max(heard_ms)
-    _forget(page, until_ms, rules)
-    page.due_ms = next_due(page, rules, until_ms)
+    _forget(page, max(heard_ms), rules)
+    page.due_ms = next_due(page, rules)
     return page, decisions
-
-
-def _waiting(page: Page, rules: Rules) -> list[Edit]:
-    return [edit for edit in page.open if PENDING in edit.states[: rules.count]]
 
 
 def take_up(page: Page, rules: Rules) -> Page:
@@ -100,18 +91,23 @@ def take_up(page: Page, rules: Rules) -> Page:
         _rename(page, rules)
     page.lanes = rules.lanes_of({edit.states for edit in page.edits})
     rules = rules.of(page.lanes)
-    page.open, page.newest = [], [0] * rules.count
+    page.open, page.newest, page.swept = {}, [0] * rules.count, [0] * rules.count
+    page.mixed = _is_mixed(page.edits)
     for edit in page.edits:
         edit.states = rules.gather(edit.states)
         attach(page.wiki, edit, rules)
         if PENDING in edit.states[: rules.count]:
-            page.open.append(edit)
+            page.open[edit] = None
         for lane in range(rules.count):
             if edit.states[lane] == RELEASED and edit.rev_id > page.newest[lane]:
                 page.newest[lane] = edit.rev_id
     line_up(page, rules)
     page.due_ms = next_due(page, rules)
     return page
+
+
+def _is_mixed(edits: Sequence[Edit]) -> bool:
+    return any(one.rev_id >= other.rev_id for one, other in pairwise(edits))
 
 
 def _rename(page: Page, rules: Rules) -> None:
@@ -135,13 +131,15 @@ def _forget(page: Page, heard_ms: int, rules: Rules) -> None:
         kept = [edit for edit in page.edits if edit.start_ms > gone_ms]
         excess = len(kept) - MOST_EDITS
         if excess > 0:
-            waits = {id(edit) for edit in page.open}
-            kept = [edit for at, edit in enumerate(kept) if at >= excess or id(edit) in waits]
+            kept = [edit for at, edit in enumerate(kept) if at >= excess or edit in page.open]
         if len(kept) < len(page.edits):
-            page.dirty = True
+            page.dirty, page.mixed = True, _is_mixed(kept)
             page.edits = kept
-            page.open = [edit for edit in page.open if edit.start_ms > gone_ms]
-            queue_up(page)
+            page.open = {edit: None for edit in page.open if edit.start_ms > gone_ms}
+            page.swept = [0] * rules.count
+            page.lines = page.times = page.untold = None
+            if not page.tricky:
+                queue_up(page, rules)
     if page.waiting:
         waiting = [w for w in page.waiting if w.signal.at_ms + WAIT_MS > heard_ms]
         page.dirty = page.dirty or len(waiting) < len(page.waiting)

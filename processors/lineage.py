@@ -7,16 +7,18 @@ what barred it was not all lifted, the edit is *tainted*: it would let out what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from operator import attrgetter
 
+from processors.lines import NEVER, REVERTS, Lines, lines_of
 from schemas.decision import Signal
 from schemas.page import BLOCKED, HELD, PENDING, RELEASED, RETRACTED, WITHHELD, Edit, Page
 from schemas.reasons import Bar, SignalKind
 
 # Among so many edits of a page those that are out are looked for: they lie there if edits come in about their order.
 LAST_EDITS = 256
-REVERTS = frozenset({SignalKind.IDENTITY_REVERT, SignalKind.DECLARED_REVERT})
 # What speaks against an edit's own text. A deletion speaks against the page, and ends its line.
 TEXT_BARS = REVERTS | {SignalKind.REVERTED_TAG, SignalKind.HIDE, SignalKind.BLOCK}
 
@@ -32,6 +34,7 @@ REASONS = {
 _TEXT_BARS_BUT_BLOCKS = TEXT_BARS - {SignalKind.BLOCK}
 _TAKE_BACK = frozenset(REASONS) - {SignalKind.BLOCK}
 _KEPT_BACK = frozenset((WITHHELD, HELD, BLOCKED, RETRACTED))
+_revision = attrgetter("rev_id")
 
 # (edit that waits, policy) → whether it is held for its risk.
 Held = Callable[[Edit, int], bool]
@@ -43,10 +46,73 @@ def root(page: Page, edit: Edit, policy: int, fire_ms: int, last_ms: int, held: 
     fire_ms: only what barred one before counts; it was released otherwise. last_ms: when it waits no longer, whatever
     clears its line then.
     """
+    lines = lines_of(page)
+    if lines.again:
+        return _root_of_one_of_many(page, edit, policy, fire_ms, last_ms, held)
+    path, at = [edit], lines.under[lines.place[edit]]
+    # Of the path but the first: from when on nobody who comes by is barred by it, and by which step of the path at the
+    # latest they must come. The path from `run` on bars nobody and ends nowhere. What was looked at ahead of the walk.
+    harmless, run, ahead = [(-1, 0)], 1, -1
+    while at >= 0:
+        after_ms = lines.clean_after(policy, at)
+        if after_ms < last_ms:
+            _keep_clean(lines, policy, path, harmless, after_ms)
+            return None
+        below = lines.root_under(policy, at)
+        if below not in (-1, at, ahead):
+            ahead = below
+            node = page.edits[below]
+            if _ends_clean(node, policy, fire_ms):
+                return None
+            if _is_root(page, node, policy, fire_ms, last_ms, held, path):
+                _keep_root(lines, policy, path, run, node)
+                return node
+        node = page.edits[at]
+        if node.states[policy] == RELEASED:
+            break
+        if _ends_clean(node, policy, fire_ms):
+            return None
+        if _is_root(page, node, policy, fire_ms, last_ms, held, path):
+            _keep_root(lines, policy, path, run, node)
+            return node
+        stays = _bars_nobody(node, policy)
+        harmless.append((-1, len(path)) if stays else _harmless(page, node, policy, path))
+        path.append(node)
+        run = run if stays else len(path)
+        at = lines.under[at]
+    _keep_clean(lines, policy, path, harmless, -1)
+    return None
+
+
+def _keep_clean(
+    lines: Lines, policy: int, path: Sequence[Edit], harmless: Sequence[tuple[int, int]], after_ms: int
+) -> None:
+    """Behind the path all is clean for those who wait longer than until `after_ms`."""
+    latest = len(path)
+    for step in range(len(path) - 1, 0, -1):
+        after_ms, latest = max(after_ms, harmless[step][0]), min(latest, harmless[step][1])
+        if after_ms == NEVER:
+            return
+        if step <= latest:
+            lines.keep_clean(policy, path[step], after_ms)
+
+
+def _keep_root(lines: Lines, policy: int, path: Sequence[Edit], run: int, barred: Edit) -> None:
+    """On the path from step `run` on nothing bars anybody, and behind it is a root."""
+    bars = [s for s in barred.signals if s.kind in TEXT_BARS and not s.by_self]
+    first = len(path)
+    while first > run and not any(_removed(barred, s, path[first - 1 : first]) for s in bars):
+        first -= 1
+    lines.keep_root(policy, path[first:], barred)
+
+
+def _root_of_one_of_many(
+    page: Page, edit: Edit, policy: int, fire_ms: int, last_ms: int, held: Held
+) -> Edit | None:  # fmt: skip
+    """As `root`, where a revision is on the page in several epochs."""
     path = [edit]
     for node in _line(page, edit):
-        state = node.states[policy]
-        if state == RELEASED or (state == RETRACTED and not _barred(node, fire_ms)):
+        if _ends_clean(node, policy, fire_ms):
             return None
         if _is_root(page, node, policy, fire_ms, last_ms, held, path):
             return node
@@ -54,15 +120,53 @@ def root(page: Page, edit: Edit, policy: int, fire_ms: int, last_ms: int, held: 
     return None
 
 
-def _is_root(page: Page, node: Edit, policy: int, fire_ms: int, last_ms: int, held: Held, path: list[Edit]) -> bool:
+def _ends_clean(node: Edit, policy: int, fire_ms: int) -> bool:
+    state = node.states[policy]
+    return state == RELEASED or (state == RETRACTED and not _barred(node, fire_ms))
+
+
+def _is_root(page: Page, node: Edit, policy: int, fire_ms: int, last_ms: int, held: Held, path: Sequence[Edit]) -> bool:
     """Whether it is barred, with something left that is not lifted, and nothing on the way undid it."""
     state = node.states[policy]
-    # A block bars only where it found the edit waiting.
-    kinds = TEXT_BARS if state == BLOCKED else _TEXT_BARS_BUT_BLOCKS
-    bars = [s for s in node.signals if s.kind in kinds and not s.by_self]
-    barred = state in _KEPT_BACK and any(s.at_ms < fire_ms and not _lifted(page, node, s, last_ms) for s in bars)
+    bars = _bars(node, state)
+    barred = state in _KEPT_BACK and any(s.at_ms < fire_ms and _lifted_ms(page, node, s) >= last_ms for s in bars)
     itself = state == HELD or (state == PENDING and held(node, policy))
     return (barred or itself) and not any(s.at_ms < last_ms and _removed(node, s, path) for s in bars)
+
+
+def _bars(node: Edit, state: int) -> Sequence[Signal]:
+    if not node.signals:
+        return ()
+    # A block bars only where it found the edit waiting.
+    kinds = TEXT_BARS if state == BLOCKED else _TEXT_BARS_BUT_BLOCKS
+    return [s for s in node.signals if s.kind in kinds and not s.by_self]
+
+
+def _bars_nobody(node: Edit, policy: int) -> bool:
+    """Whether an edit that is no root for one is none for anybody, unless something more is heard about it."""
+    state = node.states[policy]
+    if state == PENDING:
+        rule = node.plan.rules[policy]
+        # Later edits may put the moment off at which it is held, or not.
+        return rule.risk is None or (rule.clock == "edit" and rule.war is None and not _bars(node, state))
+    return state not in _KEPT_BACK or (state in (WITHHELD, BLOCKED) and not _bars(node, state))
+
+
+def _harmless(page: Page, node: Edit, policy: int, path: Sequence[Edit]) -> tuple[int, int]:
+    """For whom an edit behind the path is no root in any case: for those who wait longer than until then, and come by
+    this step of the path at the latest.
+    """
+    state = node.states[policy]
+    bars, itself = _bars(node, state), state in (HELD, PENDING)
+    if not itself:
+        lifted_ms = max((_lifted_ms(page, node, s) for s in bars), default=-1)
+        if lifted_ms < NEVER:
+            return lifted_ms, len(path)
+    for s in sorted(bars, key=lambda s: s.at_ms):
+        for step in range(len(path) - 1, 0, -1):
+            if _removed(node, s, path[step : step + 1]):
+                return s.at_ms, step
+    return NEVER, 0
 
 
 def reviewed_head(page: Page, policy: int, edit: Edit) -> Edit | None:
@@ -82,7 +186,35 @@ def newer_out(page: Page, edit: Edit, policy: int) -> Iterator[Edit]:
 
 def find(page: Page, rev_id: int) -> Edit | None:
     """The newest epoch of a revision."""
-    return next((edit for edit in reversed(page.edits) if edit.rev_id == rev_id), None)
+    if page.mixed:
+        return next((edit for edit in reversed(page.edits) if edit.rev_id == rev_id), None)
+    at = bisect_right(page.edits, rev_id, key=_revision) - 1
+    return page.edits[at] if at >= 0 and page.edits[at].rev_id == rev_id else None
+
+
+def between(page: Page, oldest: int, newest: int) -> list[Edit]:
+    """The edits of a span of revisions, both ends included."""
+    if page.mixed:
+        return [edit for edit in page.edits if oldest <= edit.rev_id <= newest]
+    first = bisect_left(page.edits, oldest, key=_revision)
+    return page.edits[first : bisect_right(page.edits, newest, lo=first, key=_revision)]
+
+
+def older(page: Page, edit: Edit, policy: int) -> list[Edit]:
+    """The edits before `edit` that still wait under a policy, as they came."""
+    if page.mixed:
+        return [other for other in page.open if other.states[policy] == PENDING and other.rev_id < edit.rev_id]
+    found: list[Edit] = []
+    edits, swept = page.edits, page.swept[policy]
+    end = len(edits) - 1 if edits[-1] is edit else bisect_left(edits, edit.rev_id, key=_revision)
+    for at in range(end - 1, -1, -1):
+        other = edits[at]
+        if other.rev_id <= swept:
+            break
+        if other.states[policy] == PENDING:
+            found.append(other)
+    found.reverse()
+    return found
 
 
 def _line(page: Page, edit: Edit) -> Iterator[Edit]:
@@ -107,7 +239,7 @@ def _barred(edit: Edit, before_ms: int) -> bool:
     return any(s.at_ms < before_ms and s.kind in _TAKE_BACK and not s.by_self for s in edit.signals)
 
 
-def _removed(barred: Edit, bar: Signal, path: list[Edit]) -> bool:
+def _removed(barred: Edit, bar: Signal, path: Sequence[Edit]) -> bool:
     """Whether an edit on the way undid what was barred, so that those after it do not have its text."""
     if bar.kind in REVERTS:
         return any(edit.rev_id == bar.by_rev_id for edit in path)
@@ -117,15 +249,20 @@ def _removed(barred: Edit, bar: Signal, path: list[Edit]) -> bool:
     )
 
 
-def _lifted(page: Page, barred: Edit, bar: Signal, last_ms: int) -> bool:
-    """Whether what barred an edit was itself undone. The tag stays, so it goes by the reverts that it repeats."""
+def _lifted_ms(page: Page, barred: Edit, bar: Signal) -> int:
+    """When what barred an edit was itself undone; `NEVER` if it was not. What is heard later only brings it forward.
+
+    The tag stays, so it goes by the reverts that it repeats.
+    """
     if bar.kind in REVERTS:
         reverter = find(page, bar.by_rev_id or 0)
-        return reverter is not None and any(s.kind in REVERTS and s.at_ms < last_ms for s in reverter.signals)
+        said = () if reverter is None else reverter.signals
+        return min((s.at_ms for s in said if s.kind in REVERTS), default=NEVER)
     if bar.kind is SignalKind.REVERTED_TAG:
         reverts = [s for s in barred.signals if s.kind in REVERTS and not s.by_self]
-        return bool(reverts) and all(_lifted(page, barred, s, last_ms) for s in reverts)
-    if bar.kind is SignalKind.HIDE:
+        return max((_lifted_ms(page, barred, s) for s in reverts), default=NEVER)
+    if bar.kind is SignalKind.HIDE and page.mixed:
         # Until it is shown again, or undeleted.
-        return any(e.rev_id == barred.rev_id and e.epoch > barred.epoch and e.start_ms < last_ms for e in page.edits)
-    return False
+        again = (e for e in page.edits if e.rev_id == barred.rev_id and e.epoch > barred.epoch)
+        return min((e.start_ms for e in again), default=NEVER)
+    return NEVER

@@ -113,6 +113,11 @@ class Page:
     reverts: list[tuple[int, int, str]] = field(default_factory=list)
     early_until_ms: int = 0
 
+    def is_known(self, place: int) -> bool:
+        """Whether an edit is known still."""
+        gone_ms = self.partition.forgotten_before(place)
+        return any(e.place < place and e.start_ms > gone_ms for e in reversed(self.edits))
+
     def known(self, place: int) -> list[Edit]:
         """Its edits that were announced before a place of the log, and are not forgotten there."""
         gone_ms = self.partition.forgotten_before(place)
@@ -258,7 +263,7 @@ def _page(
 def _is_known(page: Page, place: int, waiting: Sequence[tuple[int, int, Signal]]) -> bool:
     """Whether an edit is known still, or something waits for one."""
     last_ms = max([page.early_until_ms, *(signal.at_ms + WAIT_MS for _, _, signal in waiting)])
-    return bool(page.known(place)) or page.partition.time_before(place) < last_ms
+    return page.is_known(place) or page.partition.time_before(place) < last_ms
 
 
 def _announce(page: Page, place: int, offered: Offered) -> Edit | None:
@@ -269,9 +274,9 @@ def _announce(page: Page, place: int, offered: Offered) -> Edit | None:
         return None
     if not isinstance(event, PageChange) or event.kind not in EDIT_KINDS:
         return None
-    known = [edit for edit in page.known(place) if edit.event.rev_id == event.rev_id]
+    known = page.newest(event.rev_id, place)
     undelete = event.kind == "undelete"
-    if known and not (undelete and _taken_away(known[-1])):
+    if known is not None and not (undelete and _taken_away(known)):
         return None  # a repeat; or a history merge: other revisions came to a page that stood
     texts = page.texts
     prior = event.prior_rev_id
@@ -282,7 +287,7 @@ def _announce(page: Page, place: int, offered: Offered) -> Edit | None:
     if all(rev_id != event.rev_id for rev_id, _ in texts[-RADIUS:]):
         texts.append((event.rev_id, event.rev_sha1))
     del texts[:-RADIUS]
-    epoch = known[-1].epoch + 1 if known else int(undelete)
+    epoch = int(undelete) if known is None else known.epoch + 1
     edit = Edit(place, event, epoch, doc=offered.doc or {}, partial=orphan, number=len(page.edits))
     edit.restores = same[-1] if same and not undelete else 0
     page.edits.append(edit)
@@ -330,7 +335,7 @@ def _note(page: Page, place: int, offered: Offered, told: Sequence[Target]) -> N
 
 def _keep(page: Page, place: int, at_ms: int) -> None:
     """What comes before any edit of the page waits for one."""
-    if not page.known(place):
+    if not page.is_known(place):
         page.early_until_ms = max(page.early_until_ms, at_ms + WAIT_MS)
 
 
@@ -340,6 +345,8 @@ def _block(page: Page, block: Unplaced) -> None:
         if edit.user == block.name and edit.start_ms <= block.at_ms and block.signal is not None:
             place = max(edit.place, block.place)
             in_time = edit.place <= block.place or page.partition.time_before(place) < block.at_ms + WAIT_MS
+            if edit.shown is not None and edit.place > block.place:
+                continue  # the epoch before heard it
             if in_time and page.partition.policies_at(block.place) is not None:
                 _hear(edit, place, block.signal)
 

@@ -1,6 +1,6 @@
 """Policies made ready for millions of edits: what each kind of edit waits for, worked out once per kind. Pure.
 
-Most edits fire a fixed time after they were made. For these a plan lists the distinct delays with the lanes of each.
+Most edits fire a fixed time after they were made. For these a plan lists the distinct times with the lanes of each.
 
 A *lane* is what policies share that have the same rules: whatever happens to an edit under one of them happens under
 all, so it is worked out once, and fifty policies that are three under many names cost little more than three. On a page
@@ -50,13 +50,14 @@ class Plan:
     Per lane, in their order: rules, numbers (of the rule within its policy), holds_ms, latest (whether only the newest
     edit goes out), watermarks (index into `Rules.watermarks`), reviews (what is required, None if the wiki cannot give
     it), protects (how its hold was chosen, None where it is fixed), heeded (the kinds of signal that can be in its
-    decisions). instant: the lanes that hold nothing. steps: (delay_ms, lanes) of these and of those that fire at a
-    fixed time, soonest first. special: all others.
+    decisions), waits_ms (how long after its start it waits at least). instant: the lanes that hold nothing. simple:
+    those that fire at a fixed time; special: all others. wars, others: the lanes in which a war of editors, or another
+    editor, makes a difference.
     """
 
     __slots__ = (
-        "_ahead", "context", "heeded", "holds_ms", "instant", "latest", "listened", "numbers", "protects", "reviews",
-        "rules", "simple", "special", "steps", "wants_others", "wars", "watermarks",
+        "_ahead", "_least", "context", "heeded", "holds_ms", "instant", "latest", "listened", "numbers", "others",
+        "protects", "reviews", "rules", "simple", "special", "waits_ms", "wars", "watermarks",
     )  # fmt: skip
 
     def __init__(self, wiki: str, context: Context, rules: Rules, protects: Sequence[Protect] = ()) -> None:
@@ -84,26 +85,34 @@ class Plan:
         )
         fixed = [i for i in everyone if i not in self.instant and self._fires_at_a_fixed_time(i)]
         self.special = tuple(i for i in everyone if i not in self.instant and i not in fixed)
-        delays = sorted({self.holds_ms[i] for i in fixed})
-        # An edit that waited already when a hold of 0 came into force for it goes out at a tick, without grace.
-        at_once = ((0, self.instant),) if self.instant else ()
-        self.steps = at_once + tuple(
-            (delay + rules.grace_ms, tuple(i for i in fixed if self.holds_ms[i] == delay)) for delay in delays
-        )
+        self.waits_ms = tuple(0 if i in self.instant else self.holds_ms[i] + rules.grace_ms for i in everyone)
         self.simple = frozenset(fixed)
-        self.wants_others = "other_editor" in self.reviews
-        self.wars = any(rule.war for rule in self.rules)
+        self.others = tuple(i for i in everyone if self.reviews[i] == "other_editor")
+        self.wars = tuple(i for i in everyone if self.rules[i].war)
         self._ahead: dict[bytes, Steps] = {}
+        self._least: dict[bytes, int | None] = {}
 
     def ahead(self, states: bytes) -> Steps:
-        """Of `steps` what waits in these states."""
+        """The moments at which something fires in these states, soonest first, where each does at a fixed time."""
         found = self._ahead.get(states)
         if found is None:
             if len(self._ahead) >= _MOST_AHEAD:
                 self._ahead.clear()
-            steps = ((delay_ms, tuple(i for i in lanes if states[i] == PENDING)) for delay_ms, lanes in self.steps)
-            found = self._ahead[states] = tuple(step for step in steps if step[1])
+            lanes: dict[int, list[int]] = {}
+            for lane, waits_ms in enumerate(self.waits_ms):
+                if states[lane] == PENDING and lane not in self.special:
+                    lanes.setdefault(waits_ms, []).append(lane)
+            found = self._ahead[states] = tuple((waits_ms, tuple(lanes[waits_ms])) for waits_ms in sorted(lanes))
         return found
+
+    def least_wait_ms(self, states: bytes) -> int | None:
+        """How long after its start an edit waits at least in these states; None if it waits for nothing."""
+        if states not in self._least:
+            if len(self._least) >= _MOST_AHEAD:
+                self._least.clear()
+            waits = [waits_ms for lane, waits_ms in enumerate(self.waits_ms) if states[lane] == PENDING]
+            self._least[states] = min(waits, default=None)
+        return self._least[states]
 
     def _fires_at_a_fixed_time(self, i: int) -> bool:
         rule = self.rules[i]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from processors.due import close
 from processors.fire import Verdict, fire_time, usual_fire_ms
-from processors.lineage import REASONS, newer_out
+from processors.lineage import REASONS, newer_out, older
+from processors.lines import changed
 from processors.plans import Plan, Rules
 from schemas.decision import Decision, Signal
 from schemas.page import BLOCKED, HELD, PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Out, Page
@@ -28,9 +30,8 @@ def settle(page: Page, edit: Edit, lane: int, verdict: Verdict, rules: Rules, de
     if verdict.reason is None:
         release(page, edit, lane, verdict.fire_ms, rules, decisions, extra=verdict.signals)
         return
-    page.dirty = True
     turn(edit, lane, HELD if verdict.reason in _OF_THE_EDIT_ITSELF else WITHHELD)
-    page.tricky = True
+    changed(page, edit)
     decide(
         page, edit, lane, rules, decisions, fire_ms=verdict.fire_ms, decided_for_ms=verdict.fire_ms,
         reason=verdict.reason, extra=verdict.signals,
@@ -50,7 +51,6 @@ def release(
 
     What was heard before its tick and happened after it was due takes it back at once.
     """
-    page.dirty = True
     latest = edit.plan.latest[lane]
     if latest and edit.rev_id < page.newest[lane]:
         newer = next((other.rev_id for other in newer_out(page, edit, lane)), None)
@@ -59,37 +59,23 @@ def release(
             decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, by=newer)
             return
     turn(edit, lane, RELEASED)
-    if fire_ms != usual_fire_ms(edit, lane, rules):
+    if page.lines is not None:
+        page.lines.ended(edit, lane)
+    if fire_ms - edit.start_ms != edit.plan.waits_ms[lane]:
         edit.out = (*edit.out, (rules.lanes[lane], fire_ms, edit.context, rules.mark))
     if edit.rev_id > page.newest[lane]:
         page.newest[lane] = edit.rev_id
     decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, extra=extra)
     if latest and len(page.open) > 1:
-        for older in _older_that_wait(page, edit, lane):
-            turn(older, lane, SUPERSEDED)
-            own = fire_time(page, older, lane, rules)
-            decide(page, older, lane, rules, decisions, fire_ms=own, decided_for_ms=fire_ms, by=edit.rev_id)
+        for other in older(page, edit, lane):
+            turn(other, lane, SUPERSEDED)
+            own = fire_time(page, other, lane, rules)
+            decide(page, other, lane, rules, decisions, fire_ms=own, decided_for_ms=fire_ms, by=edit.rev_id)
+            close(page, other, rules)
+        page.swept[lane] = max(page.swept[lane], edit.rev_id)
     for signal in edit.signals:
         if edit.states[lane] == RELEASED and signal.at_ms >= fire_ms and signal.kind in REASONS:
             take_back(page, edit, lane, signal, fire_ms, rules, decisions)
-
-
-def _older_that_wait(page: Page, edit: Edit, lane: int) -> list[Edit]:
-    """The edits before `edit` that still wait under a policy, oldest first."""
-    found: list[Edit] = []
-    if page.open[-1] is edit and not page.mixed:
-        # Nothing waits behind one that is out: it took the place of all before it.
-        for at in range(len(page.open) - 2, -1, -1):
-            older = page.open[at]
-            state = older.states[lane]
-            if state == RELEASED:
-                break
-            if state == PENDING and older.rev_id < edit.rev_id:
-                found.append(older)
-        found.reverse()
-        return found
-    # A revision that was shown again, or announced late, lies behind newer ones.
-    return [older for older in page.open if older.states[lane] == PENDING and older.rev_id < edit.rev_id]
 
 
 def take_back(
@@ -104,6 +90,7 @@ def take_back(
     if within and not signal.by_self and signal.kind is not SignalKind.BLOCK:
         turn(edit, lane, RETRACTED)
         note(edit, signal)
+        changed(page, edit)
         decide(
             page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=signal.at_ms, signal=signal, plan=plan
         )
@@ -118,16 +105,16 @@ def keep_how_it_went_out(edit: Edit, rules: Rules) -> None:
     """Before another rule may match an edit: where it is out, it stays as it was."""
     for lane in range(rules.count):
         if edit.states[lane] == RELEASED and _kept(edit, lane, rules) is None:
-            edit.out = (*edit.out, (rules.lanes[lane], usual_fire_ms(edit, lane, rules), edit.context, rules.mark))
+            edit.out = (*edit.out, (rules.lanes[lane], usual_fire_ms(edit, lane), edit.context, rules.mark))
 
 
 def _as_it_went_out(page: Page, edit: Edit, lane: int, rules: Rules) -> tuple[Plan, int]:
     kept = _kept(edit, lane, rules)
     if kept is None:
-        return edit.plan, usual_fire_ms(edit, lane, rules)
+        return edit.plan, usual_fire_ms(edit, lane)
     _, fire_ms, context, mark = kept
     plan = rules.plan(page.wiki, context, edit.protects)
-    return plan, fire_ms if mark == rules.mark else usual_fire_ms(edit, lane, rules, plan)
+    return plan, fire_ms if mark == rules.mark else usual_fire_ms(edit, lane, plan)
 
 
 def _kept(edit: Edit, lane: int, rules: Rules) -> Out | None:
@@ -177,6 +164,7 @@ def decide(
     plan: Plan | None = None,
 ) -> None:
     """Write down that an edit has come into the state in which it is."""
+    page.dirty = True
     plan = plan or edit.plan
     signals = edit.signals
     if signals or extra:

@@ -20,7 +20,7 @@ def remember(ring: dict[int, str | None], rev_id: int, sha1: str | None) -> None
 
 def is_merged(ring: dict[int, str | None]) -> bool:
     """Whether one of the places still counts."""
-    return any(rev_id < 0 for rev_id in ring)
+    return min(ring, default=0) < 0
 
 
 def merged(page: Page, event_id: str) -> None:

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from processors import gate
-from processors.due import WAIT_MS
+from processors.group import Group
 from processors.hear import Blocked, Edited, Flagged, Heard, hear
+from processors.inforce import InForce
 from processors.lineage import find
-from processors.plans import ACTIVITY_MS, Rules
+from processors.plans import Rules
 from processors.store import Memory, PageKey, Row, Store
 from processors.teach import lessons
-from schemas.decision import Decision, Shared, encode_decisions
+from processors.unplaced import Unplaced, event_id, ref_of, title_ref, user_ref
+from schemas.decision import Decision
 from schemas.event import InvalidEvent
-from schemas.learned import NOTHING_LEARNED, Learned
+from schemas.learned import Learned
 from schemas.lessons import Lesson
 from schemas.log import (
     KIND_CONTROL,
@@ -31,33 +32,16 @@ from schemas.log import (
     KIND_SKELETON,
     KIND_TICK,
     Control,
-    Gap,
     InvalidRecord,
-    Policies,
     Tick,
     decode_control,
     decode_tick,
-    encode_gap,
-    encode_learned,
-    encode_policies,
 )
-from schemas.page import BEFORE_KEY, BEGAN_KEY, LEARNED_KEY, POLICIES_KEY, Page, decode_page, encode_page, read_key
+from schemas.page import Page, decode_page, encode_page, read_key
 from schemas.reasons import SetAside, State
 
-GAP_PREFIX = b"~gap:"
-WAIT_PREFIX = b"~wait:"
-# What happened this long before the watermark is behind every deadline.
-_GAP_KEPT_MS = 120 * 86_400_000
 _SPARE_DUE = 1000
 _ROWS_AT_ONCE = 1000
-
-
-class Lost(NamedTuple):
-    """A signal that names no page we know yet."""
-
-    ref: str
-    at_ms: int
-    heard: Heard
 
 
 class Unreadable(ValueError):
@@ -69,53 +53,12 @@ class Unreadable(ValueError):
         self.detail = detail
 
 
-class Group(NamedTuple):
-    """All decisions that one input caused about one page. cause: the event's id, or `tick-<number>`.
-
-    made: those that were worked out; where policies share them (`processors.plans`), under the first one's name.
-    """
-
-    wiki: str
-    page_id: int
-    cause: str
-    made: tuple[Decision, ...]
-    shared: Shared | None = None
-
-    @property
-    def key(self) -> bytes:
-        """The record's key on `sluice.decisions.v1`."""
-        return f"{self.wiki}:{self.page_id}:{self.cause}".encode()
-
-    @property
-    def value(self) -> bytes:
-        """The record."""
-        return encode_decisions(self.made, self.shared)
-
-    @property
-    def decisions(self) -> tuple[Decision, ...]:
-        """One for each policy, in the order of the record."""
-        if self.shared is None:
-            return self.made
-        every = [
-            (place, number, name)
-            for number, decision in enumerate(self.made)
-            for place, name in self.shared[decision.policy]
-        ]
-        return tuple(self.made[number]._replace(policy=name) for _, number, name in sorted(every))
-
-    def counts(self) -> Iterator[tuple[Decision, int]]:
-        """What was worked out, and under how many policies."""
-        for decision in self.made:
-            yield decision, 1 if self.shared is None else len(self.shared[decision.policy])
-
-
 class Shard:
     """The gate's state for one partition.
 
-    rules: the policies in force, None before the first control record. heard: the watermark of a plain hold in ms, -1
-    before the first tick. pending: (edit, policy) pairs that wait. `beside` collects what changed beside the pages
-    since the last `flush`, as records of the state topic; `lessons`, if it is to teach and a rule learns its hold, what
-    can be learned from since then.
+    rules: the policies in force, None before the first control record. pending: (edit, policy) pairs that wait.
+    `beside` collects what changed beside the pages since the last `flush`, as records of the state topic; `lessons`, if
+    it is to teach and a rule learns its hold, what can be learned from since then.
     """
 
     def __init__(self, *, store: Store | None = None, hot_pages: int = 200_000, teaches: bool = False) -> None:
@@ -123,40 +66,32 @@ class Shard:
         self.lessons: list[Lesson] = []
         self.hot: dict[PageKey, Page] = {}
         self.beside: dict[bytes, bytes | None] = {}
-        self.heard = -1
         self.pending = 0
         self._touched: dict[PageKey, None] = {}
-        self._gaps: tuple[Gap, ...] = ()
-        self._until_ms: dict[frozenset[str], int] = {}
-        self._heard_ms: tuple[int, ...] = ()
-        self._waiting: dict[bytes, Lost] = {}
-        self._learned = self._before = NOTHING_LEARNED
-        self._began_ms: int | None = None
+        self._in_force = InForce(self.beside)
+        self._unplaced = Unplaced(self.beside)
         self._teaches = teaches
         self._hot_pages = hot_pages
         self._store = store or Memory()
         self._due: list[tuple[int, PageKey]] = []
         self._refs: dict[str, set[PageKey]] = {}
 
+    @property
+    def heard(self) -> int:
+        """The watermark of a plain hold in ms, -1 before the first tick."""
+        return self._in_force.heard
+
     def restore(self, beside: Iterable[tuple[bytes, bytes]], fresh: Iterable[PageKey] | None = None) -> None:
         """Take up what an earlier owner wrote beside its pages; those are in the store.
 
         fresh: the pages whose due time the store does not know; None = all. Raises `InvalidRecord`.
         """
-        before = NOTHING_LEARNED
-        for key, value in sorted(beside):
-            if key == BEGAN_KEY:
-                self._began_ms = int(value)
-            elif key == BEFORE_KEY:
-                before = _table(value)
-            elif key in {LEARNED_KEY, POLICIES_KEY} or key.startswith(GAP_PREFIX):
-                self._take(decode_control(value))
-            elif (lost := hear(value)) is not None and not isinstance(lost, Edited):
-                self._waiting[key] = Lost(_ref(lost), _at_ms(lost), lost)
+        records = sorted(beside)
+        self._in_force.restore(records)
+        self.rules = self._in_force.rules
+        self._unplaced.restore(records)
         self.beside.clear()
-        self._before = before
         if self.rules is not None:
-            self._rule(self.rules.source)
             self._look_again(self._store.every() if fresh is None else fresh, self.rules)
         self.pending = self._store.pending()
 
@@ -219,19 +154,17 @@ class Shard:
         return page
 
     def _event(self, heard: Heard, value: bytes, rules: Rules) -> list[Group]:
-        if type(heard) is Edited or not (ref := _ref(heard)):
+        if type(heard) is Edited or not (ref := ref_of(heard)):
             return self._observe((heard.wiki, heard.page_id), heard, rules)  # type: ignore[union-attr]
         if not (rules.blocks if type(heard) is Blocked else rules.titles):
             return []
         if type(heard) is Flagged and heard.merged_into is not None:
             # What is not known yet has no history that could have changed.
-            names = (_title_ref(heard.wiki, title) for title in (heard.title, heard.merged_into))
+            names = (title_ref(heard.wiki, title) for title in (heard.title, heard.merged_into))
             return [group for name in names for key in self._named(name) for group in self._observe(key, heard, rules)]
         if isinstance(heard, Blocked) or not self._named(ref):
             # It may come before its page's event, so it waits; a block also bars what was made before and comes later.
-            key = WAIT_PREFIX + _event_id(heard).encode()
-            self._waiting[key] = Lost(ref, _at_ms(heard), heard)
-            self.beside[key] = value
+            self._unplaced.keep(heard, value)
         return [group for key in self._named(ref) for group in self._observe(key, heard, rules)]
 
     def _observe(self, key: PageKey, heard: Heard, rules: Rules) -> list[Group]:
@@ -239,43 +172,33 @@ class Shard:
         if page is None:
             page = gate.new_page(*key, rules)
         edits, due_ms, page.dirty = len(page.edits), page.due_ms, False
-        if self._waiting and type(heard) is Edited and find(page, heard.rev_id) is None:
+        if self._unplaced and type(heard) is Edited and find(page, heard.rev_id) is None:
             # What is so of the page as a whole counts for its edit from the first.
-            for lost in self._found(heard, of_pages=True):
+            for lost in self._unplaced.found(heard, of_pages=True):
                 gate.observe(page, lost, rules)
         _, decisions = gate.observe(page, heard, rules)
         if type(heard) is Edited and len(page.edits) > edits:
             if rules.blocks or rules.titles:
                 self._note_refs(key, heard, rules)
-            if self._waiting:
-                for lost in self._found(heard):
+            if self._unplaced:
+                for lost in self._unplaced.found(heard):
                     decisions += gate.observe(page, lost, rules)[1]
         if page.dirty:
             if self._teaches and rules.targets:
                 self.lessons += lessons(page, heard, is_new=len(page.edits) > edits)
             self._keep(key, page, due_ms)
             self.pending += (len(page.edits) - edits) * len(rules.names)
-        return self._groups(page, _event_id(heard), decisions)
+        return self._groups(page, event_id(heard), decisions)
 
     def _tick(self, tick: Tick) -> Iterator[Group]:
         rules = self.rules
         if rules is None:
             return
-        for streams in rules.watermarks:
-            until_ms = min(tick.heard_ms.get(each, -1) for each in streams)
-            # A tick that goes back takes nothing back.
-            self._until_ms[streams] = max(self._until_ms.get(streams, -1), until_ms)
-        heard_ms = tuple(self._until_ms[streams] for streams in rules.watermarks)
-        if heard_ms == self._heard_ms:
+        if not self._in_force.hear(tick, rules):
             return
-        self._heard_ms, self.heard = heard_ms, heard_ms[0]
+        heard_ms = self._in_force.heard_ms
         until_ms = max(heard_ms)
-        if self._began_ms is None and self.heard >= 0:
-            self._began_ms, self.beside[BEGAN_KEY] = self.heard, str(self.heard).encode()
-            rules.count_activity_from(self.heard)
-        for name in [name for name, lost in self._waiting.items() if lost.at_ms + WAIT_MS <= until_ms]:
-            del self._waiting[name]
-            self.beside[name] = None
+        self._unplaced.expire(until_ms)
         for key in self._store.due(until_ms):
             self.page(key)
         stalled = []
@@ -297,7 +220,8 @@ class Shard:
             heapq.heappush(self._due, entry)
 
     def _control(self, control: Control) -> None:
-        self._take(control)
+        self._in_force.take(control)
+        self.rules = self._in_force.rules
         if self.rules is None or isinstance(control, Learned):
             return
         self._due = []
@@ -308,36 +232,6 @@ class Shard:
             self.pending += gate.pending(page, self.rules)
         stored = (key for key in self._store.every() if key not in self.hot and key not in self._touched)
         self.pending += self._look_again(stored, self.rules)
-
-    def _take(self, control: Control) -> None:
-        if isinstance(control, Learned):
-            self._learned, self.beside[LEARNED_KEY] = control, encode_learned(control)
-            if self.rules is not None:
-                self.rules.learn(control)
-        elif isinstance(control, Gap):
-            gone = [gap for gap in self._gaps if gap.to_ms <= self.heard - _GAP_KEPT_MS]
-            self.beside |= {_gap_key(gap): None for gap in gone} | {_gap_key(control): encode_gap(control)}
-            kept = {gap for gap in self._gaps if gap not in gone}
-            # In an order of their own, since a restart reads them in that of their keys.
-            self._gaps = tuple(sorted(kept | {control}, key=lambda gap: (gap.from_ms, gap.to_ms, gap.stream)))
-            if self.rules is not None:
-                self._rule(self.rules.source)
-        else:
-            self._before = self._learned
-            self.beside[POLICIES_KEY] = encode_policies(control)
-            if self._before is not NOTHING_LEARNED:
-                self.beside[BEFORE_KEY] = encode_learned(self._before)
-            self._rule(control)
-
-    def _rule(self, policies: Policies) -> None:
-        self.rules = Rules(
-            policies,
-            self._gaps,
-            learned=self._learned,
-            before=self._before,
-            active_from_ms=None if self._began_ms is None else self._began_ms + ACTIVITY_MS,
-        )
-        self._heard_ms = ()
 
     def _look_again(self, keys: Iterable[PageKey], rules: Rules) -> int:
         """Other policies, other deadlines: a page that is not in use keeps its bytes, only its due time is new.
@@ -378,16 +272,16 @@ class Shard:
     def _as_row(self, page: Page, value: bytes, rules: Rules) -> Row:
         refs: set[str] = set()
         if rules.blocks:
-            refs = {_user_ref(page.wiki, edit.user) for edit in page.open if edit.user}
+            refs = {user_ref(page.wiki, edit.user) for edit in page.open if edit.user}
         if rules.titles and page.title:
-            refs.add(_title_ref(page.wiki, page.title))
+            refs.add(title_ref(page.wiki, page.title))
         return Row(value, page.due_ms, frozenset(refs), gate.pending(page, rules))
 
     def _note_refs(self, key: PageKey, edit: Edited, rules: Rules) -> None:
         if rules.blocks and edit.user:
-            self._refs.setdefault(_user_ref(edit.wiki, edit.user), set()).add(key)
+            self._refs.setdefault(user_ref(edit.wiki, edit.user), set()).add(key)
         if rules.titles:
-            self._refs.setdefault(_title_ref(edit.wiki, edit.title), set()).add(key)
+            self._refs.setdefault(title_ref(edit.wiki, edit.title), set()).add(key)
 
     def _named(self, ref: str) -> list[PageKey]:
         keys = self._refs.get(ref, set()).union(self._store.named(ref))
@@ -396,23 +290,12 @@ class Shard:
             keys = {key for key in keys if (page := self.page(key)) is not None and page.title == title}
         return sorted(keys)
 
-    def _found(self, edit: Edited, *, of_pages: bool = False) -> Iterator[Heard]:
-        """What waited for this page or this editor. of_pages: only what is said of a page as a whole."""
-        refs = {_title_ref(edit.wiki, edit.title), edit.user and _user_ref(edit.wiki, edit.user)}
-        for key, lost in list(self._waiting.items()):
-            if lost.ref in refs and (not of_pages or isinstance(lost.heard, Flagged)):
-                if not isinstance(lost.heard, Blocked):
-                    del self._waiting[key]
-                    self.beside[key] = None
-                yield _placed(lost.heard, edit.page_id)
-
     def _groups(self, page: Page, cause: str, decisions: list[Decision]) -> list[Group]:
         if not decisions or self.rules is None:
             return []
         shared = self.rules.of(page.lanes).shared
-        for decision in decisions:
-            if decision.state is not State.RETRACTED:
-                self.pending -= 1 if shared is None else len(shared[decision.policy])
+        ended = [decision.policy for decision in decisions if decision.state is not State.RETRACTED]
+        self.pending -= len(ended) if shared is None else sum(len(shared[policy]) for policy in ended)
         return [Group(page.wiki, page.page_id, cause, tuple(decisions), shared)]
 
 
@@ -427,41 +310,3 @@ def rebuilt(records: Iterable[tuple[bytes, bytes]], *, teaches: bool = False) ->
     shard = Shard(store=store, teaches=teaches)
     shard.restore(beside)
     return shard
-
-
-def _table(value: bytes) -> Learned:
-    control = decode_control(value)
-    if not isinstance(control, Learned):
-        raise InvalidRecord("no table of learned holds where one should be")
-    return control
-
-
-def _gap_key(gap: Gap) -> bytes:
-    return GAP_PREFIX + f"{gap.from_ms}-{gap.to_ms}:{gap.stream}".encode()
-
-
-def _ref(heard: Heard) -> str:
-    """By what an event names its page that has no page id; "" if it has one."""
-    if isinstance(heard, Blocked):
-        return _user_ref(heard.wiki, heard.user)
-    return "" if heard.page_id else _title_ref(heard.wiki, heard.title)
-
-
-def _user_ref(wiki: str, user: str) -> str:
-    return f"u:{wiki}:{user}"
-
-
-def _title_ref(wiki: str, title: str) -> str:
-    return f"t:{wiki}:{title}"
-
-
-def _placed(heard: Heard, page_id: int) -> Heard:
-    return heard if isinstance(heard, Blocked) else heard._replace(page_id=page_id)
-
-
-def _event_id(heard: Heard) -> str:
-    return heard.event_id if type(heard) is Edited or type(heard) is Flagged else heard.signal.event_id  # type: ignore[union-attr]
-
-
-def _at_ms(heard: Heard) -> int:
-    return heard.at_ms if isinstance(heard, (Edited, Flagged)) else heard.signal.at_ms

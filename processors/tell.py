@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from processors.due import WAIT_MS, attach, close, edit_due, line_up, look_again, next_due, sooner
+from collections.abc import Iterable
+
+from processors.due import WAIT_MS, attach, close, line_up, look_again, look_closely, next_due, sooner
 from processors.fire import floor, outcome, usual_fire_ms
 from processors.hear import Flagged, Told
-from processors.lineage import REASONS, REVERTS, find
+from processors.lineage import REASONS, find
+from processors.lines import REVERTS, changed, lines_of
 from processors.plans import Rules
-from processors.release import decide, keep_how_it_went_out, note, release, take_back, turn, went_out_ms
+from processors.release import decide, keep_how_it_went_out, note, take_back, turn, went_out_ms
 from processors.ring import merged
 from processors.strata import chosen
+from processors.waits import begin, flags_of, fresh, join
 from schemas.decision import Decision, Signal
 from schemas.page import BLOCKED, PENDING, RELEASED, SUPERSEDED, WITHHELD, Edit, Page, Waiting
 from schemas.policy import Rule
@@ -23,7 +27,7 @@ _MAY_CLEAR = frozenset({*REASONS, SignalKind.RISK, SignalKind.PATROL, SignalKind
 def told(page: Page, told: Told, rules: Rules, decisions: list[Decision]) -> None:
     """A signal about one revision of the page, known or not, or about all of them."""
     if not told.rev_id:
-        for edit in {edit.rev_id: edit for edit in page.edits}.values():  # the newest epoch of each
+        for _, edit in sorted({edit.rev_id: edit for edit in page.edits}.items()):  # the newest epoch of each
             tell(page, edit, told.signal, rules, decisions)
         return
     known = find(page, told.rev_id)
@@ -44,24 +48,19 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules, decision
     if any(e.event_id == signal.event_id for e in page.edits if e.rev_id == hidden.rev_id):
         return
     page.dirty = True
+    namespace, kinds, editor_class, _, _ = hidden.context
+    context = (namespace, kinds, editor_class, flags_of(page, signal.at_ms, hidden.user, rules), page.topics)
     edit = Edit(
-        hidden.rev_id, hidden.epoch + 1, signal.event_id, signal.at_ms, hidden.sha1, hidden.user, hidden.context,
-        rules.zero + b"5" * (len(page.names) - len(rules.names)), (), 0, (), hidden.partial,
+        hidden.rev_id, hidden.epoch + 1, signal.event_id, signal.at_ms, hidden.sha1, hidden.user, context,
+        fresh(page, rules), (), 0, (), hidden.partial,
     )  # fmt: skip
     if rules.targets:
-        edit.protects = chosen(page, hidden.context[2], signal.at_ms, rules)
+        edit.protects = chosen(page, editor_class, signal.at_ms, rules)
     attach(page.wiki, edit, rules)
-    tainted = _tainted(page, signal.at_ms, rules) if page.tricky else []
-    page.edits.append(edit)
-    page.open.append(edit)
-    line_up(page, rules)
+    tainted = _tainted(page, page.open, signal.at_ms, rules) if page.tricky else []
+    join(page, edit, rules)
     _clear(page, tainted, signal.at_ms, rules)
-    for lane in edit.plan.instant:
-        release(page, edit, lane, edit.start_ms, rules, decisions)
-    close(page, edit, rules)
-    if PENDING in edit.states:
-        sooner(page, edit_due(page, edit, rules))
-    sooner(page, edit.start_ms + rules.keep_ms)
+    begin(page, edit, rules, decisions)
 
 
 def flagged(page: Page, event: Flagged, rules: Rules) -> None:
@@ -108,14 +107,16 @@ def tell(page: Page, edit: Edit | None, signal: Signal, rules: Rules, decisions:
         signal = Signal(kind=signal.kind, event_id=signal.event_id, at_ms=signal.at_ms, by_self=True)
     page.dirty = True
     bars = signal.kind in REASONS
-    tainted = _tainted(page, signal.at_ms, rules) if page.tricky and signal.kind in _MAY_CLEAR else []
+    may_clear = _stand_on(page, edit) if page.tricky and signal.kind in _MAY_CLEAR else ()
+    tainted = _tainted(page, may_clear, signal.at_ms, rules)
     for lane in range(rules.count) if bars else ():
         if _concerns(edit.plan.rules[lane], signal):
             _bar(page, edit, signal, lane, rules, decisions)
     note(edit, signal)
+    changed(page, edit)
     close(page, edit, rules)
     if rules.blocks and bars:
-        page.tricky = True
+        look_closely(page, rules)
     _clear(page, tainted, signal.at_ms, rules)
     if not bars and page.tricky:
         look_again(page, edit, rules)
@@ -127,20 +128,29 @@ def _clear(page: Page, tainted: list[tuple[Edit, int]], at_ms: int, rules: Rules
         if edit.states[lane] == PENDING and outcome(page, edit, lane, rules).root is None:
             if at_ms > floor(edit, lane, rules):
                 edit.floors = (*edit.floors, (rules.lanes[lane], at_ms))
+                changed(page, edit)
             look_again(page, edit, rules)
+
+
+def _stand_on(page: Page, edit: Edit) -> Iterable[Edit]:
+    """The edits that wait which a signal about this one may clear: it, and those behind it or behind what it undid."""
+    lines = lines_of(page)
+    place = lines.place[edit]
+    later = page.edits[min(place, lines.undid.get(edit.rev_id, place)) :]
+    return [other for other in later if other in page.open]
 
 
 def _concerns(rule: Rule, signal: Signal) -> bool:
     return signal.kind is not SignalKind.BLOCK or not rule.plain
 
 
-def _tainted(page: Page, at_ms: int, rules: Rules) -> list[tuple[Edit, int]]:
+def _tainted(page: Page, edits: Iterable[Edit], at_ms: int, rules: Rules) -> list[tuple[Edit, int]]:
     """What would have fired by now if what it stands on were not barred."""
     found = []
-    for edit in page.open:
+    for edit in edits:
         for lane, rule in enumerate(edit.plan.rules):
             waits = edit.states[lane] == PENDING and not rule.plain
-            if waits and usual_fire_ms(edit, lane, rules) <= at_ms:
+            if waits and usual_fire_ms(edit, lane) <= at_ms:
                 verdict = outcome(page, edit, lane, rules, at_ms)
                 if verdict.root and verdict.nominal_ms <= at_ms:
                     found.append((edit, lane))
@@ -155,6 +165,7 @@ def _bar(page: Page, edit: Edit, signal: Signal, lane: int, rules: Rules, decisi
             barred = BLOCKED if signal.kind is SignalKind.BLOCK else WITHHELD
             turn(edit, lane, SUPERSEDED if signal.by_self else barred)
             note(edit, signal)
+            changed(page, edit)
             decide(
                 page, edit, lane, rules, decisions, fire_ms=verdict.fire_ms, decided_for_ms=signal.at_ms,
                 signal=signal, extra=verdict.signals,

@@ -21,7 +21,6 @@ VERSION = 3
 POLICIES_KEY = b"~policies"
 # The table of learned holds in force, the one that was when the policies came, and since when the log is heard.
 LEARNED_KEY, BEFORE_KEY, BEGAN_KEY = b"~learned", b"~learned-before", b"~began"
-FACTS_KEY = b"~facts"
 
 # How an edit stands under one policy: one ASCII digit each, in the order of the policies. For those above it, what is
 # withheld is HELD for what it is itself (its risk, no review, a war), or BLOCKED with its editor, or else WITHHELD.
@@ -46,8 +45,8 @@ class Edit:
     known). states: a digit per policy; see `Page.lanes`. restores: the latest earlier revision with the same text, 0 if
     none. floors: when the last thing went that had kept it. partial: its parent was never seen. protects: how holds
     were chosen for it when it was observed, in the order of their targets. out: how it went out, where that is not what
-    its plan says of every edit. plan: derived, see `processors.plans`. look_ms: derived, before that watermark it will
-    not fire.
+    its plan says of every edit. plan: derived, see `processors.plans`. look_ms: derived, its place in the queue of a
+    page that is tricky.
     """
 
     rev_id: int
@@ -68,7 +67,7 @@ class Edit:
     out: tuple[Out, ...] = ()
 
 
-# (fire time, revision, epoch, lanes, edit): no two that wait are alike in the first three.
+# (fire time, revision, epoch, lanes, edit): no two edits are alike in the second and third. No lanes: it is asked then.
 Due = tuple[int, int, int, tuple[int, ...], Edit]
 
 
@@ -86,11 +85,12 @@ class Page:
 
     ring: the last revisions with their SHA-1s, oldest first. edits: every edit within the horizon, as observed.
     reverts: (when, by whom) of the last reverts by another. protected_ms: since when only some may edit it, or 0.
-    The rest is derived: `open` are the edits that wait under some policy; `due_ms` is when to look again at the
-    latest; `tricky` is true where edits do not simply fire one by one; `lanes`, once policies are in force for the
-    page, are those that share a digit of `states`; `newest`, per lane, is a revision after which none is out; `mixed`
-    is true where a revision came after a later one; `queue`, where it is not tricky, is a heap of what will fire, and
-    of some that will not.
+    The rest is derived: `open` are the edits that wait under some policy, in their order; `due_ms` is when to look
+    again at the latest; `tricky` is true where edits do not simply fire one by one; `lanes`, once policies are in force
+    for the page, are those that share a digit of `states`; per lane, `newest` is a revision after which none is out,
+    and `swept` one before which none waits, unless the page is `mixed`: a revision came after a later one; `queue` is a
+    heap, see `processors.due`; `lines`, `times` and `untold`, None until they are asked for, are what was found out
+    about its edits together: see `processors.lines`, `processors.times` and `processors.neighbours`.
     """
 
     wiki: str
@@ -103,14 +103,18 @@ class Page:
     topics: tuple[str, ...] = ()
     reverts: list[tuple[int, str]] = field(default_factory=list)
     protected_ms: int = 0
-    open: list[Edit] = field(default_factory=list)
+    open: dict[Edit, None] = field(default_factory=dict)
     due_ms: int | None = None
     tricky: bool = False
     dirty: bool = False
     lanes: Lanes = ()
     newest: list[int] = field(default_factory=list)
-    mixed: bool = False
+    swept: list[int] = field(default_factory=list)
     queue: list[Due] = field(default_factory=list)
+    mixed: bool = False
+    lines: Any = None
+    times: Any = None
+    untold: Any = None
 
     @property
     def key(self) -> bytes:

@@ -24,7 +24,8 @@ from typing import IO, Any, cast
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from processors.shard import Group, Shard, Unreadable
+from processors.group import Group
+from processors.shard import Shard, Unreadable
 from schemas.log import KIND_EVENT, KIND_SKELETON, KIND_TICK
 from streams.kafka import header, reading
 from streams.settings import Settings

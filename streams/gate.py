@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from processors.shard import Group, Shard, Unreadable, rebuilt
+from processors.group import Group
+from processors.shard import Shard, Unreadable, rebuilt
 from processors.store import PageKey, Row
 from schemas.deadletter import DeadLetter
 from schemas.lessons import encode_lessons

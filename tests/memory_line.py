@@ -20,11 +20,12 @@ from aiokafka.partitioner import murmur2
 
 from processors.answers import announced_parent_sha1, announced_sha1, judge, read_answers
 from processors.enrich import enrich
+from processors.group import Group
 from processors.oracle import Score, score
 from processors.oracle_facts import Line, Record
 from processors.oracle_ledger import Ledger, read_ledger
 from processors.route import event_id_of_key
-from processors.shard import Group, Shard
+from processors.shard import Shard
 from schemas.content import Content, Text, encode_content
 from schemas.enriched import encode_enriched
 from schemas.event import (

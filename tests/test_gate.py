@@ -422,6 +422,18 @@ def test_a_hold_of_0_that_comes_into_force_lets_out_what_waits_at_the_next_tick_
     assert {d.fire_ms - d.start_ms for d in line.decisions if d.state is State.RELEASED} == {0}
 
 
+def test_what_a_tick_withholds_is_not_decided_again_after_a_restart():
+    # Deleted after the fire time of the first hold; the second one's is reached by the tick.
+    line = Line(("a", 50))
+    line.edit(1, at=0)
+    line.change("delete", 1, at=127)
+    line.policies(("a", 0))
+    line.shard = rebuilt(line.state().items())
+    assert line.tick(97) == [(1, "a", "withheld")]
+    line.shard = rebuilt(line.state().items())
+    assert line.tick(10_000) == []
+
+
 def test_edits_of_one_page_leave_in_the_order_of_their_fire_times():
     line = Line(("fast", 300))
     for rev, at in ((1, 0), (2, 5), (3, 5)):

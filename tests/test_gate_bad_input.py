@@ -7,7 +7,7 @@ from histories import FULL, Writer, by_page, objections, policies, policy, run, 
 from test_gate import EPOCH, Line, sha
 from test_rules import Ruled
 
-from processors import arrive, ring
+from processors import ring, waits
 from processors.shard import Unreadable, rebuilt
 from schemas.log import KIND_EVENT, Policies, Policy
 from schemas.page import VERSION
@@ -60,7 +60,7 @@ def crowd(count: int, seconds: float = 60.0) -> Line:
 def test_ten_thousand_edits_of_one_page_in_a_minute_are_all_decided_once_and_the_state_keeps_its_bound():
     line = crowd(10_000)
     assert len({(d.policy, d.rev_id) for d in line.decisions}) == len(line.decisions) == 20_000
-    assert len(line.shard.hot["enwiki", 7].edits) == arrive.MOST_EDITS
+    assert len(line.shard.hot["enwiki", 7].edits) == waits.MOST_EDITS
     assert len(line.state()[b"enwiki:7"]) < 4_000_000
 
 

@@ -6,12 +6,14 @@ import random
 import sys
 
 import pytest
-from histories import SHORT, Entry, Writer, by_page, random_log, run, shard_of
+from histories import FULL, SETS, SHORT, Entry, Writer, by_page, random_log, run, shard_of
 from peers import history
 
-from processors.arrive import MOST_EDITS
+from processors import fire, lineage
 from processors.shard import Shard
+from processors.waits import MOST_EDITS
 from schemas.decision import Decision, decode_decisions
+from schemas.event import TAGS_CHANGE
 from schemas.log import KIND_CONTROL, Policies, Policy, encode_policies
 
 
@@ -87,9 +89,60 @@ def calls(rules: Policies, count: int) -> int:
     return found
 
 
-def test_many_edits_of_one_page_cost_no_more_each_than_few():
-    few, many = calls(SHORT, 500), calls(SHORT, 4 * 500)
+@pytest.mark.parametrize("rules", SETS)
+def test_many_edits_of_one_page_cost_no_more_each_than_few(rules):
+    few, many = calls(rules, 150), calls(rules, 4 * 150)
     assert many < 5 * few
+
+
+def test_each_edit_of_a_page_at_war_touches_what_changes_and_not_all_that_wait():
+    # Calls per edit: 1,340, 2,640 and 5,320 where each arrival looked at all that wait.
+    per_edit = [calls(FULL, count) / count for count in (100, 200, 400)]
+    assert max(per_edit) < 1.2 * min(per_edit)
+
+
+def busy(random_state: int, count: int = 60) -> list[Entry]:
+    """One page, on which much is undone by its text, by a name or by a tag, some is hidden, and some comes late."""
+    chooser, writer = random.Random(random_state), Writer()
+    for n in range(count):
+        writer.wait(chooser.choice((0, 1, 9, 70)))
+        text = n if chooser.random() < 0.8 else n - 2
+        named = {"revert": {"rev_reverted_oldest_id": 8 + n}} if chooser.random() < 0.15 else {}
+        ago = chooser.choice((0, 0, 0, 30))
+        writer.change("edit", 7, 10 + n, f"t{text}", f"u{chooser.randrange(4)}", ago=ago, **named)
+        if chooser.random() < 0.2:
+            tags = {"tags": ["mw-reverted"], "prior_state": {"tags": []}}
+            writer.about(TAGS_CHANGE, 7, 10 + n - chooser.randrange(4), 0, **tags)
+        if chooser.random() < 0.1:
+            writer.visibility(7, 10 + n, 0)
+        if n % 5 == 4:
+            writer.tick(chooser.choice((0, 20)))
+    writer.end()
+    return writer.log
+
+
+@pytest.mark.parametrize("rules", SETS[1:])
+def test_what_is_kept_of_lines_and_times_says_what_walking_all_edits_of_the_page_says(rules, monkeypatch):
+    root, quiet, kept = fire.root, fire._quiet, 0
+
+    def walked(page, edit, *asked):
+        nonlocal kept
+        found = root(page, edit, *asked)
+        kept += not page.lines.again
+        assert found is lineage._root_of_one_of_many(page, edit, *asked)
+        return found
+
+    def counted(page, edit, hold_ms, last_ms, grace_ms):
+        times = fire.times_of(page)
+        last = fire._last_of(page, edit, hold_ms, last_ms, grace_ms)
+        assert edit in times.late or times.last_before_pause(edit, hold_ms, grace_ms, last_ms) is last
+        return quiet(page, edit, hold_ms, last_ms, grace_ms)
+
+    monkeypatch.setattr(fire, "root", walked)
+    monkeypatch.setattr(fire, "_quiet", counted)
+    for seed in range(3):
+        run(shard_of(rules), busy(seed))
+    assert kept > 100
 
 
 def test_a_page_of_very_many_revisions_keeps_what_waits_and_a_bounded_rest():

@@ -203,6 +203,18 @@ def test_a_log_action_that_comes_before_its_page_is_kept_for_ten_minutes_also_ov
     assert not any(key.startswith(b"~wait:") for key in line.state())
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_waits_for_an_edit_is_told_in_the_order_in_which_it_came_also_after_a_restart(restarts):
+    line = Ruled("hold = 50")
+    line.serial = 8
+    for _ in range(2):
+        line.log("block", "block", 10, title="User:ann", params={})
+    if restarts:
+        line.shard = rebuilt(line.state().items())
+    assert line.edit(1, at=5, user="ann") == [(1, "p", "withheld")]
+    assert [s.event_id for s in line.decisions[-1].signals] == ["event-9"]  # not "event-10"
+
+
 def marked(rev: int, **more: Any) -> dict[str, Any]:
     """An edit as recent changes have it."""
     return {"wiki": "", "type": "edit", "title": "Loch Ness", "revision": {"old": 1, "new": rev}, **more}
@@ -457,6 +469,18 @@ def test_a_retraction_tells_of_its_release_what_the_release_told(restarted):
         assert (d.fire_ms, d.hold_ms, d.rule) == told[d.rev_id]
 
 
+def test_what_is_shown_again_is_held_by_the_rule_that_matches_then():
+    # Ten editors within an hour are breaking news; hours later the page is none.
+    line = Ruled('match = { page_flags = ["breaking"] }\nhold = 500', "hold = 100")
+    for n in range(10):
+        line.edit(n + 1, at=n, user=f"u{n}")
+    line.visibility(10, 20)
+    line.visibility(10, 9000, now=True, before=False)
+    line.heard(9109)
+    assert (10, 1) not in {(d.rev_id, d.epoch) for d in line.decisions}
+    assert line.heard(9110) == [(10, "released")]
+
+
 def test_after_other_policies_came_into_force_a_retraction_is_told_by_these():
     line = Ruled('hold = 50\nrestore = "instant"\nhorizon = 100')
     line.edit(1, at=0)
@@ -555,3 +579,14 @@ def test_an_event_of_a_stream_of_scores_that_cannot_be_read_is_refused():
     line = Ruled("hold = 50")
     with pytest.raises(Unreadable):
         line.event(RISK, {"wiki_id": "", "page": {}, "revision": {}, "predicted_classification": {}}, 0)
+
+
+def test_a_revision_that_was_shown_again_hears_of_another_editor_like_any_that_waits():
+    line = Ruled('hold = 50\nrequire = "other_editor"\nwait = 600\nelse = "withhold"')
+    line.edit(1, at=0, user="a")
+    line.edit(2, at=1, user="b")
+    line.visibility(2, 2)
+    line.visibility(2, 3, now=True, before=False)
+    line.edit(3, at=5, user="c")
+    line.heard(70)
+    assert (2, "released") in [(d.rev_id, d.state.value) for d in line.decisions if d.epoch]
