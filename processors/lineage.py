@@ -51,21 +51,21 @@ def root(page: Page, edit: Edit, policy: int, fire_ms: int, last_ms: int, held: 
         return _root_of_one_of_many(page, edit, policy, fire_ms, last_ms, held)
     path, at = [edit], lines.under[lines.place[edit]]
     # Of the path but the first: from when on nobody who comes by is barred by it, and by which step of the path at the
-    # latest they must come. The path from `run` on bars nobody and ends nowhere. What was looked at ahead of the walk.
-    harmless, run, ahead = [(-1, 0)], 1, -1
+    # latest they must come. What was looked at ahead of the walk.
+    harmless, ahead = [(-1, 0)], -1
     while at >= 0:
         after_ms = lines.clean_after(policy, at)
         if after_ms < last_ms:
             _keep_clean(lines, policy, path, harmless, after_ms)
             return None
-        below = lines.root_under(policy, at)
-        if below not in (-1, at, ahead):
+        below, after_ms = lines.root_under(policy, at)
+        if after_ms < last_ms and below != ahead:
             ahead = below
             node = page.edits[below]
             if _ends_clean(node, policy, fire_ms):
                 return None
             if _is_root(page, node, policy, fire_ms, last_ms, held, path):
-                _keep_root(lines, policy, path, run, node)
+                _keep_root(lines, policy, path, harmless, after_ms, node)
                 return node
         node = page.edits[at]
         if node.states[policy] == RELEASED:
@@ -73,12 +73,10 @@ def root(page: Page, edit: Edit, policy: int, fire_ms: int, last_ms: int, held: 
         if _ends_clean(node, policy, fire_ms):
             return None
         if _is_root(page, node, policy, fire_ms, last_ms, held, path):
-            _keep_root(lines, policy, path, run, node)
+            _keep_root(lines, policy, path, harmless, -1, node)
             return node
-        stays = _bars_nobody(node, policy)
-        harmless.append((-1, len(path)) if stays else _harmless(page, node, policy, path))
+        harmless.append(_harmless(page, node, policy, path))
         path.append(node)
-        run = run if stays else len(path)
         at = lines.under[at]
     _keep_clean(lines, policy, path, harmless, -1)
     return None
@@ -97,13 +95,26 @@ def _keep_clean(
             lines.keep_clean(policy, path[step], after_ms)
 
 
-def _keep_root(lines: Lines, policy: int, path: Sequence[Edit], run: int, barred: Edit) -> None:
-    """On the path from step `run` on nothing bars anybody, and behind it is a root."""
+def _keep_root(
+    lines: Lines,
+    policy: int,
+    path: Sequence[Edit],
+    harmless: Sequence[tuple[int, int]],
+    after_ms: int,
+    barred: Edit,
+) -> None:
+    """Behind the path is a root, and nothing before it for those who wait longer than until `after_ms`."""
     bars = [s for s in barred.signals if s.kind in TEXT_BARS and not s.by_self]
-    first = len(path)
-    while first > run and not any(_removed(barred, s, path[first - 1 : first]) for s in bars):
-        first -= 1
-    lines.keep_root(policy, path[first:], barred)
+    latest = len(path)
+    for step in range(len(path) - 1, 0, -1):
+        node = path[step]
+        after_ms, latest = max(after_ms, harmless[step][0]), min(latest, harmless[step][1])
+        # One that was taken back ends the line of some; and what undid the root's bars is to be seen on the way.
+        ends = node.states[policy] == RETRACTED
+        if after_ms == NEVER or ends or any(_removed(barred, s, path[step : step + 1]) for s in bars):
+            return
+        if step <= latest:
+            lines.keep_root(policy, node, barred, after_ms)
 
 
 def _root_of_one_of_many(
@@ -156,6 +167,8 @@ def _harmless(page: Page, node: Edit, policy: int, path: Sequence[Edit]) -> tupl
     """For whom an edit behind the path is no root in any case: for those who wait longer than until then, and come by
     this step of the path at the latest.
     """
+    if _bars_nobody(node, policy):
+        return -1, len(path)
     state = node.states[policy]
     bars, itself = _bars(node, state), state in (HELD, PENDING)
     if not itself:

@@ -9,7 +9,7 @@ an edit's line has none that came after it; the second also until an edit goes o
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from schemas.page import Edit, Page
 from schemas.reasons import SignalKind
@@ -39,7 +39,7 @@ class Lines:
         self._ends: dict[int, _Changes] = {}
         # By lane and place, with the versions as of which that holds: from when on all is clean; where the root is.
         self._clean: dict[tuple[int, int], tuple[int, int]] = {}
-        self._roots: dict[tuple[int, int], tuple[int, int, int]] = {}
+        self._roots: dict[tuple[int, int], tuple[int, int, int, int]] = {}
 
     def follow(self, edits: Sequence[Edit]) -> None:
         """Take in the edits that were added to the page."""
@@ -80,19 +80,20 @@ class Lines:
         kept = self._clean.get((lane, at))
         return kept[0] if kept is not None and self._bars.holds(kept[1], at) else NEVER
 
-    def keep_root(self, lane: int, edits: Iterable[Edit], root: Edit) -> None:
-        """From these edits on nothing bars anybody or ends the line before `root`, nor undoes what barred that."""
+    def keep_root(self, lane: int, edit: Edit, root: Edit, after_ms: int) -> None:
+        """From this edit on, before `root`, nothing bars those who wait longer than until `after_ms`, nor ends their
+        line, nor undoes what barred that.
+        """
         at, ends = self.place[root], self._ends.setdefault(lane, _Changes())
         ends.lowest = min(ends.lowest, at)
-        for edit in edits:
-            self._roots[lane, self.place[edit]] = (at, self._bars.version, ends.version)
+        self._roots[lane, self.place[edit]] = (at, after_ms, self._bars.version, ends.version)
 
-    def root_under(self, lane: int, at: int) -> int:
-        """As it was kept for a place: that of the root; -1 if nothing is."""
+    def root_under(self, lane: int, at: int) -> tuple[int, int]:
+        """As it was kept for a place: that of the root, and for whom; -1 and `NEVER` if nothing is."""
         kept = self._roots.get((lane, at))
-        if kept is None or not (self._bars.holds(kept[1], at) and self._ends[lane].holds(kept[2], at)):
-            return -1
-        return kept[0]
+        if kept is None or not (self._bars.holds(kept[2], at) and self._ends[lane].holds(kept[3], at)):
+            return -1, NEVER
+        return kept[:2]
 
 
 class _Changes:

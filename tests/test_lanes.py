@@ -63,10 +63,16 @@ def test_a_record_has_the_decisions_of_policies_that_share_rules_policy_by_polic
             assert places == sorted(places)
 
 
-def calls(rules: Policies, count: int) -> int:
-    """Python calls that it takes to decide over `count` edits of one page, twenty of them a second."""
+def calls(rules: Policies, count: int, *, barred: bool = False) -> int:
+    """Python calls that it takes to decide over `count` edits of one page, twenty of them a second.
+
+    barred: the first of them is hidden, so that all others stand on it.
+    """
     writer, chooser = Writer(), random.Random(5)
     writer.control(encode_policies(rules))
+    if barred:
+        writer.change("edit", 7, 5, "bad", "u1")
+        writer.visibility(7, 5, 0)
     for n in range(count):
         text, user = f"t{n if chooser.random() < 0.9 else n - 2}", f"u{chooser.randrange(9)}"
         writer.change("edit", 7, 10 + n, text, user)
@@ -99,6 +105,12 @@ def test_each_edit_of_a_page_at_war_touches_what_changes_and_not_all_that_wait()
     # Calls per edit: 1,340, 2,640 and 5,320 where each arrival looked at all that wait.
     per_edit = [calls(FULL, count) / count for count in (100, 200, 400)]
     assert max(per_edit) < 1.2 * min(per_edit)
+
+
+def test_each_edit_that_stands_on_a_barred_one_finds_it_without_walking_past_all_between():
+    # Calls per edit: 567 and 4,820 where a walk was kept only past edits that nothing was said of.
+    few, many = calls(FULL, 100, barred=True), calls(FULL, 400, barred=True)
+    assert many < 5 * few
 
 
 def busy(random_state: int, count: int = 60) -> list[Entry]:
