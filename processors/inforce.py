@@ -5,7 +5,7 @@ Pure. All of it comes from control records and ticks, so it is the same wherever
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from processors.plans import ACTIVITY_MS, Rules
 from schemas.learned import NOTHING_LEARNED, Learned
@@ -20,7 +20,7 @@ from schemas.log import (
     encode_learned,
     encode_policies,
 )
-from schemas.page import BEFORE_KEY, BEGAN_KEY, LEARNED_KEY, POLICIES_KEY
+from schemas.page import BEFORE_KEY, BEGAN_KEY, LEARNED_KEY, POLICIES_KEY, TIME_KEY
 
 GAP_PREFIX = b"~gap:"
 # What happened this long before the watermark is behind every deadline.
@@ -53,6 +53,8 @@ class InForce:
         for key, value in records:
             if key == BEGAN_KEY:
                 self._began_ms = int(value)
+            elif key == TIME_KEY:
+                self._until_ms = _times(value)
             elif key == BEFORE_KEY:
                 before = _table(value)
             elif key in (LEARNED_KEY, POLICIES_KEY) or key.startswith(GAP_PREFIX):
@@ -97,11 +99,15 @@ class InForce:
 
     def hear(self, tick: Tick, rules: Rules) -> bool:
         """A tick of the log. Whether time has moved, or rules have changed since the last one."""
+        moves = False
         for streams in rules.watermarks:
             until_ms = min(tick.heard_ms.get(each, -1) for each in streams)
-            # A tick that goes back takes nothing back.
-            self._until_ms[streams] = max(self._until_ms.get(streams, -1), until_ms)
-        heard_ms = tuple(self._until_ms[streams] for streams in rules.watermarks)
+            # A tick that goes back takes nothing back, nor does one that is the first after a restart.
+            if until_ms > self._until_ms.get(streams, -1):
+                self._until_ms[streams], moves = until_ms, True
+        if moves:
+            self._beside[TIME_KEY] = _encode_times(self._until_ms)
+        heard_ms = tuple(self._until_ms.get(streams, -1) for streams in rules.watermarks)
         if heard_ms == self.heard_ms:
             return False
         self.heard_ms, self.heard = heard_ms, heard_ms[0]
@@ -109,6 +115,15 @@ class InForce:
             self._began_ms, self._beside[BEGAN_KEY] = self.heard, str(self.heard).encode()
             rules.count_activity_from(self.heard)
         return True
+
+
+def _encode_times(until_ms: Mapping[frozenset[str], int]) -> bytes:
+    return ";".join(sorted(f"{','.join(sorted(streams))}={at_ms}" for streams, at_ms in until_ms.items())).encode()
+
+
+def _times(value: bytes) -> dict[frozenset[str], int]:
+    parts = (part.partition("=") for part in value.decode().split(";"))
+    return {frozenset(streams.split(",")): int(at_ms) for streams, _, at_ms in parts}
 
 
 def _table(value: bytes) -> Learned:

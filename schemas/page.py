@@ -21,6 +21,8 @@ VERSION = 3
 POLICIES_KEY = b"~policies"
 # The table of learned holds in force, the one that was when the policies came, and since when the log is heard.
 LEARNED_KEY, BEFORE_KEY, BEGAN_KEY = b"~learned", b"~learned-before", b"~began"
+# How far time is, which a tick that goes back does not change: per set of streams, `a,b=ms;c=ms`.
+TIME_KEY = b"~time"
 
 # How an edit stands under one policy: one ASCII digit each, in the order of the policies. For those above it, what is
 # withheld is HELD for what it is itself (its risk, no review, a war), or BLOCKED with its editor, or else WITHHELD.

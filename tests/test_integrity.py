@@ -308,6 +308,21 @@ def test_a_history_in_which_gate_and_oracle_differed_is_decided_as_the_oracle_sa
         machine.teardown()
 
 
+def test_a_tick_that_goes_back_takes_nothing_back_over_a_restart_either():
+    for state in range(6):
+        machine = Replayed()
+        machine.choose(state)
+        machine.rules = Changing.sets[0]
+        machine.declare_a_revert(page=1, back=0, user="u0")
+        machine.block_its_editor(page=2, user="u0")
+        machine.hide_and_show_again(page=1, after=5)
+        machine.hide_or_show(page=1, back=0, ago=0, shows=False)
+        machine.change_the_holds(hold=0)
+        machine.tick(after=1, behind=20)
+        machine.approve_and_take_back(after=5)
+        machine.teardown()
+
+
 # 2. The ledger equals a recomputation from the raw histories.
 
 
