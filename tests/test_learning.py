@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -157,6 +158,19 @@ def why_of(settings: Settings, rev: int) -> str:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
+async def until_counted(settings: Settings, server: SseServer, cases: int) -> None:
+    """Let an hour after the other go by until so many cases of enwiki are counted: what comes after a table waits for
+    the next."""
+    hours = itertools.count()
+
+    async def counted_by_now() -> int:
+        hour = next(hours)
+        await server.add(*canaries(100 + hour, BEGIN_MS + DAY_MS + hour * HOUR_MS))
+        return (await counted(settings))[0].get(ENWIKI, (0, 0))[0]
+
+    await until(counted_by_now, lambda found: found >= cases)
+
+
 @pytest.mark.parametrize("place", ["source.sent", "source.committed"])
 async def test_a_source_that_is_killed_while_it_writes_tables_counts_every_lesson_once(
     sure: Settings, server: SseServer, place: str
@@ -171,11 +185,10 @@ async def test_a_source_that_is_killed_while_it_writes_tables_counts_every_lesso
             assert await asyncio.to_thread(dying.wait, 60) == -signal.SIGKILL
         finally:
             dying.kill()
-    await server.add(*canaries(9, BEGIN_MS + DAY_MS))
     async with running(sure, source):
-        await until(lambda: counted(sure), lambda found: found[0].get(ENWIKI, (0, 0))[0] >= 215)
+        await until_counted(sure, server, 215)
         last = len(await tables(sure))
-        await server.add(*canaries(10, BEGIN_MS + 2 * DAY_MS))
+        await server.add(*canaries(9999, BEGIN_MS + 100 * DAY_MS))
         await until(lambda: tables(sure), lambda found: len(found) > last)
     sums, read = await counted(sure)
     assert (sums[ENWIKI], sums[NOBODY]) == ((215, 200), (215, 200))
@@ -188,9 +201,8 @@ async def test_lessons_that_nobody_can_read_are_set_aside_and_the_source_goes_on
     good = encode_lessons([Lesson(NOBODY, BEGIN_MS)])
     topic = Topics(sure).lessons
     await produce(sure, [Out(topic=topic, key=b"", value=value, partition=0) for value in (b"[1]", good)])
-    await server.add(*canaries(1, BEGIN_MS))
     async with running(sure, source):
-        await until(lambda: counted(sure), lambda found: found[0].get(ENWIKI, (0, 0))[0] >= 201)
+        await until_counted(sure, server, 201)
         letters = await read_all(sure, Topics(sure).deadletter)
     assert [(r.value, header(r, "step"), header(r, "reason")) for r in letters] == [
         (b"[1]", b"source", b"wrong_record")
