@@ -37,6 +37,7 @@ from streams.failpoints import failpoint
 from streams.kafka import (
     Out,
     RecordTooLarge,
+    batches,
     check_size,
     close_consumer,
     close_producer,
@@ -377,21 +378,8 @@ async def _hand_over(
         for out in outs:
             futures.append(await send(sender, out, {}))  # noqa: PERF401 - the first ones count if one fails
     else:
-        for batch in _batches(sender, outs):
+        for batch in batches(sender, outs):
             futures.append(await sender.send_batch(batch, topic, partition=partition))  # noqa: PERF401 - as above
-
-
-def _batches(sender: AIOKafkaProducer, outs: Sequence[Out]) -> list[Any]:
-    """The records in batches of our own: the client's way has a future and a dozen calls for each record."""
-    batches = [sender.create_batch()]
-    for out in outs:
-        headers = list(out.headers)
-        if batches[-1].append(timestamp=None, key=out.key, value=out.value, headers=headers) is None:
-            # It is full, and closed. A batch takes any one record.
-            batches.append(sender.create_batch())
-            batches[-1].append(timestamp=None, key=out.key, value=out.value, headers=headers)
-    batches[-1].close()  # so that nothing is waited for that could join it
-    return batches
 
 
 def _by_partition(outs: Iterable[Out]) -> dict[tuple[str, int | None], list[Out]]:

@@ -23,7 +23,7 @@ from schemas.control import ENDPOINT, control_kind, decode_endpoint
 from schemas.log import KIND_EVENT, KIND_SKELETON, KIND_TICK, InvalidRecord, Tick, decode_tick
 from schemas.reasons import Step
 from streams.failpoints import failpoint
-from streams.kafka import Out, check_size, consumer, header, producer, reading
+from streams.kafka import Out, batches, check_size, consumer, header, producer, reading
 from streams.settings import Settings
 from streams.topics import Topics, limits
 
@@ -113,15 +113,11 @@ class SourceLog:
         failpoint("source.committed")
 
     async def _send(self, topic: str, partition: int, outs: Sequence[Out]) -> None:
-        """In batches that we fill ourselves: the client's own way costs a future and two awaits for each record."""
         futures: list[asyncio.Future[Any]] = []
-        batch = self._producer.create_batch()
         try:
-            for out in outs:
-                while batch.append(timestamp=None, key=out.key, value=out.value, headers=[*out.headers]) is None:
-                    futures.append(await self._producer.send_batch(batch, topic, partition=partition))
-                    batch = self._producer.create_batch()
-            futures.append(await self._producer.send_batch(batch, topic, partition=partition))
+            for batch in batches(self._producer, outs):
+                future = await self._producer.send_batch(batch, topic, partition=partition)
+                futures.append(future)
             await asyncio.gather(*futures)
         finally:
             for future in futures:

@@ -22,8 +22,8 @@ from conftest import MakeSettings, all_readable, produce, read_all
 from schemas.reasons import Step
 from streams import cluster, metrics
 from streams.broker import Broker
-from streams.exactly_once import OwnershipLost, _batches
-from streams.kafka import Out, producer, quiet_client_logs, read_partition
+from streams.exactly_once import OwnershipLost
+from streams.kafka import Out, batches, producer, quiet_client_logs, read_partition
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics
 
@@ -343,9 +343,9 @@ async def test_records_of_a_partition_go_in_as_many_batches_as_they_need_in_thei
     sender = producer(Settings(), transactional_id="t")
     sizes = [100_000, 100_000, 100_000, 600_000, 10, 10]
     outs = [Out(topic="t", key=b"%d" % n, value=os.urandom(size), partition=0) for n, size in enumerate(sizes)]
-    batches = _batches(sender, outs)
-    assert [batch.record_count() for batch in batches] == [2, 1, 1, 2]
-    assert all(batch.closed() for batch in batches)
-    sent = [record for batch in batches for record in MemoryRecords(bytes(batch._build())).next_batch()]
+    made = list(batches(sender, outs))
+    assert [batch.record_count() for batch in made] == [2, 1, 1, 2]
+    assert all(batch.closed() for batch in made)
+    sent = [record for batch in made for record in MemoryRecords(bytes(batch._build())).next_batch()]
     assert [(record.key, record.value) for record in sent] == [(out.key, out.value) for out in outs]
     await sender.stop()
