@@ -20,8 +20,9 @@ from schemas.reasons import Answer
 
 # How long a revision that the API does not know yet, or cannot give, is left alone: the first wait, the second, …
 WAITS_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
-# Nothing is given up on before so many requests for it have failed, however long it waited for them.
-LEAST_FAILURES = 5
+# Nothing is given up on before so many requests for it have failed, however long it waited for them: after an outage of
+# an hour all have waited for long, and while a third of the requests fails, five in a row are no rarity.
+LEAST_FAILURES = 10
 # A parent that makes every request fail is asked for this often by itself.
 PARENT_TRIES = 3
 # A page that cannot be had is given up on after so many requests: the texts are what matters.

@@ -1,12 +1,14 @@
 """Which wikis a simulated world has, how busy each is, and what it can do.
 
-The names are real, so that what a reader knows of a wiki by its name holds here too. Shares of all page changes: of
-Wikidata and Commons we know only that they come first and second, 30 % and 14 % are our guess; enwiki's articles alone
-make 1.47 of some 18.6 changes a second (56,204 edits in 10.6 hours), 12 % is that and its other pages. The rest falls
-as 1/rank from wiki to wiki. 27 % of enwiki's article edits are by bots; of the other wikis' it is our guess.
+The names are real, so that what a reader knows of a wiki by its name holds here too. Shares of all page changes, by how
+fast revision ids rise, over 18.6 changes a second: Commons 5.94 a second (ids 1,078,664,500 of 2025-08-29 and
+1,281,056,680 of 2026-09-27), Wikidata 4.87 (2,509,134,105 of 2026-06-22 and 2,550,088,642 of 2026-09-27), enwiki 2.00
+(1,319,367,938 of 2025-10-29 and 1,377,038,042 of 2026-09-27). The rest falls as 1/rank from wiki to wiki, by our guess.
+27 % of enwiki's article edits are by bots; of the other wikis' it is our guess.
 
-Source: Kafka offsets of page_change and recentchange of 2025-26 (17.8-19.4 and 33-35 a second); a capture of enwiki of
-September 2026; patrol, FlaggedRevs and temporary accounts by Wikimedia's configuration of August 2026.
+Source: Kafka offsets of page_change and recentchange of 2025-26 (17.8-19.4 and 33-35 a second); page_change and
+recentchange events; a capture of enwiki of September 2026; patrol, FlaggedRevs and temporary accounts by Wikimedia's
+configuration of August 2026.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from streams.prose import Language
 from streams.tongues import LANGUAGES
 
 MAX_WIKIS = 300
-SHARES = {"wikidatawiki": 0.30, "commonswiki": 0.14, "enwiki": 0.12}
+SHARES = {"commonswiki": 0.32, "wikidatawiki": 0.26, "enwiki": 0.11}
 BOT_SHARES = {"enwiki": 0.27, "wikidatawiki": 0.5, "commonswiki": 0.3}
 OTHER_BOT_SHARE = 0.3
 
