@@ -217,15 +217,13 @@ def older(page: Page, edit: Edit, policy: int) -> list[Edit]:
     """The edits before `edit` that still wait under a policy, as they came."""
     if page.mixed:
         return [other for other in page.open if other.states[policy] == PENDING and other.rev_id < edit.rev_id]
-    found: list[Edit] = []
     edits, swept = page.edits, page.swept[policy]
-    end = len(edits) - 1 if edits[-1] is edit else bisect_left(edits, edit.rev_id, key=_revision)
-    for at in range(end - 1, -1, -1):
-        other = edits[at]
-        if other.rev_id <= swept:
-            break
+    at = len(edits) - 2 if edits[-1] is edit else bisect_left(edits, edit.rev_id, key=_revision) - 1
+    found: list[Edit] = []
+    while at >= 0 and (other := edits[at]).rev_id > swept:
         if other.states[policy] == PENDING:
             found.append(other)
+        at -= 1
     found.reverse()
     return found
 

@@ -294,8 +294,9 @@ class Shard:
         if not decisions or self.rules is None:
             return []
         shared = self.rules.of(page.lanes).shared
-        ended = [decision.policy for decision in decisions if decision.state is not State.RETRACTED]
-        self.pending -= len(ended) if shared is None else sum(len(shared[policy]) for policy in ended)
+        for decision in decisions:
+            if decision.state is not State.RETRACTED:
+                self.pending -= 1 if shared is None else len(shared[decision.policy])
         return [Group(page.wiki, page.page_id, cause, tuple(decisions), shared)]
 
 

@@ -268,15 +268,18 @@ def milliseconds(text: str) -> int:
 
     Raises `ValueError` if it is none.
     """
-    # Nearly all end in `:SS.mmmZ` or `:SSZ`, and many share a minute.
-    end = text[16:]
-    seconds = end[1:3]
-    if seconds.isdigit() and seconds < "60" and end.isascii():
-        if len(end) == 4 and end[0] == ":" and end[3] == "Z":
-            return _minute(text[:16]) + int(seconds) * 1000
-        if len(end) == 8 and end[0] == ":" and end[3] == "." and end[7] == "Z" and end[4:7].isdigit():
-            return _minute(text[:16]) + int(seconds) * 1000 + int(end[4:7])
+    # Nearly all end in `:SSZ` or `:SS.mmmZ`, and many share a minute.
+    past_ms = _SECONDS_MS.get(text[16:20])
+    if past_ms is not None and len(text) == 20:
+        return _minute(text[:16]) + past_ms
+    past_ms, more_ms = _SECONDS_MS.get(text[16:19]), _THOUSANDTHS_MS.get(text[19:])
+    if past_ms is not None and more_ms is not None:
+        return _minute(text[:16]) + past_ms + more_ms
     return _milliseconds(text)
+
+
+_SECONDS_MS = {f":{s:02}{end}": s * 1000 for s in range(60) for end in ("", "Z")}
+_THOUSANDTHS_MS = {f".{ms:03}Z": ms for ms in range(1000)}
 
 
 @lru_cache(maxsize=10_000)

@@ -16,11 +16,13 @@ from typing import Self
 
 from processors.store import PageKey, Row
 
-FORMAT = 2
+FORMAT = 3
 # Of each partition, and a worker may have all twelve.
 CACHE_KB = 8 * 1024
+# A page has a row number: without, its bytes would lie in the tree of keys itself, and each look and write would take
+# twice as long, in a file of twice the size (measured on 60,000 pages of 1.3 KB).
 _SCHEMA = """
-create table page (key text primary key, due integer, pending integer not null, value blob not null) without rowid;
+create table page (key text primary key, due integer, pending integer not null, value blob not null);
 create index page_due on page (due) where due is not null;
 create table ref (hash integer, key text, primary key (hash, key)) without rowid;
 create table beside (key blob primary key, value blob not null) without rowid;

@@ -124,8 +124,9 @@ class Gate:
             except Unreadable as exc:
                 outs.append(self._letter(record, exc))
                 continue
-            made += groups
-            outs += [self._decisions(partition, record, group) for group in groups]
+            if groups:
+                made += groups
+                outs += self._decisions(partition, record, groups)
         rows = self._rows[partition] = shard.changed()
         outs += [self._out(partition, page_key(*key), None if row is None else row.value) for key, row in rows.items()]
         outs += [self._out(partition, key, value) for key, value in sorted(shard.beside.items())]
@@ -171,17 +172,10 @@ class Gate:
         for state, count in states.items():
             metrics.DECISIONS.labels(*state).inc(count)
 
-    def _decisions(self, partition: int, record: Any, group: Group) -> Out:
-        return Out(
-            topic=self._topics.decisions,
-            key=group.key,
-            value=group.value,
-            partition=partition,
-            headers=[
-                ("offset", b"%d" % record.offset),
-                ("heard_ms", b"%d" % self._shards[partition].heard),
-            ],
-        )
+    def _decisions(self, partition: int, record: Any, groups: Sequence[Group]) -> list[Out]:
+        headers = [("offset", b"%d" % record.offset), ("heard_ms", b"%d" % self._shards[partition].heard)]
+        topic = self._topics.decisions
+        return [Out(topic, group.key, group.value, partition, headers) for group in groups]
 
     def _out(self, partition: int, key: bytes, value: bytes | None) -> Out:
         return Out(topic=self._topics.gate_state, key=key, value=value, partition=partition)
