@@ -1,8 +1,9 @@
 """When to look at a page again, and what may fire there by then. Pure.
 
-The edits of a page stand in a queue. Most fire a fixed time after they were made, and have a place for each such
-moment. On a page where that does not hold of each, an edit has one place: a watermark before which it will not fire, at
-which it is asked for its outcome. A place that was left for another one stays until it is met.
+The edits of a page stand in a queue, each in one place. Most fire a fixed time after they were made: theirs is the
+soonest such moment of those that are left, and when it is met they get the next. On a page where that does not hold of
+each, it is a watermark before which an edit will not fire, at which it is asked for its outcome; one that was left for
+another stays until it is met.
 """
 
 from __future__ import annotations
@@ -55,16 +56,17 @@ def queue_up(page: Page, rules: Rules) -> None:
 
 
 def enqueue(page: Page, edit: Edit, rules: Rules) -> int | None:
-    """Put an edit into its places in the queue. Returns the soonest, None if it waits for nothing."""
-    start_ms = edit.start_ms
+    """Put an edit into its place in the queue, and return that; None if it waits for nothing."""
     plan: Plan = edit.plan
     if page.tricky:
         waits_ms = plan.least_wait_ms(edit.states)
-        return None if waits_ms is None else _ask_at(page, edit, start_ms + waits_ms)
+        return None if waits_ms is None else _ask_at(page, edit, edit.start_ms + waits_ms)
     ahead = plan.ahead(edit.states)
-    for delay_ms, lanes in ahead:
-        heappush(page.queue, (start_ms + delay_ms, edit.rev_id, edit.epoch, lanes, edit))
-    return start_ms + ahead[0][0] if ahead else None
+    if ahead is None:
+        return None
+    at_ms = edit.start_ms + ahead[0]
+    heappush(page.queue, (at_ms, edit.rev_id, edit.epoch, ahead[1], edit))
+    return at_ms
 
 
 def _ask_at(page: Page, edit: Edit, at_ms: int) -> int:
@@ -80,7 +82,9 @@ def due_by(page: Page, heard_ms: Sequence[int], rules: Rules) -> Iterator[Due]:
         yield from _asked(page, heard_ms, rules)
         return
     while queue and queue[0][0] <= until_ms:
-        yield heappop(queue)
+        entry = heappop(queue)
+        yield entry
+        enqueue(page, entry[4], rules)
 
 
 def _asked(page: Page, heard_ms: Sequence[int], rules: Rules) -> Iterator[Due]:
@@ -135,7 +139,9 @@ def next_due(page: Page, rules: Rules) -> int | None:
     """A watermark before which `advance` will not change this page; None = never."""
     queue = page.queue
     while queue and not _stands(page, queue[0]):
-        heappop(queue)
+        edit = heappop(queue)[4]
+        if not page.tricky:
+            enqueue(page, edit, rules)
     moments = [waiting.signal.at_ms + WAIT_MS for waiting in page.waiting]
     if page.edits:
         moments.append(page.edits[0].start_ms + rules.keep_ms)

@@ -35,13 +35,13 @@ from schemas.page import NONE, PENDING, RELEASED, Edit, Page, spread
 
 def new_page(wiki: str, page_id: int, rules: Rules) -> Page:
     """A page of which nothing is known yet."""
+    rules = rules.on(wiki)
     return Page(wiki, page_id, names=rules.names, lanes=rules.lanes, newest=[0] * rules.count, swept=[0] * rules.count)
 
 
 def observe(page: Page, heard: Heard, rules: Rules) -> tuple[Page, list[Decision]]:
     """What an event does to its page. A repeat changes nothing, and leaves `page.dirty` as it was."""
-    if page.lanes is not rules.lanes:
-        rules = rules.of(page.lanes)
+    rules = rules_for(page, rules)
     decisions: list[Decision] = []
     if type(heard) is Edited:
         arrive(page, heard, rules, decisions)
@@ -61,8 +61,7 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
 
     heard_ms: the watermark of each set of required streams, in the order of `rules.watermarks`.
     """
-    if page.lanes is not rules.lanes:
-        rules = rules.of(page.lanes)
+    rules = rules_for(page, rules)
     decisions: list[Decision] = []
     for fire_ms, _, _, lanes, edit in due_by(page, heard_ms, rules):
         for lane in lanes:
@@ -89,6 +88,7 @@ def take_up(page: Page, rules: Rules) -> Page:
     spread(page)
     if page.names[: len(rules.names)] != rules.names:
         _rename(page, rules)
+    rules = rules.on(page.wiki)
     page.lanes = rules.lanes_of({edit.states for edit in page.edits})
     rules = rules.of(page.lanes)
     page.open, page.swept = {}, [0] * rules.count
@@ -112,6 +112,12 @@ def _newest_out(page: Page, lane: int) -> int:
         if edit.states[lane] == RELEASED:
             return edit.rev_id
     return 0
+
+
+def rules_for(page: Page, rules: Rules) -> Rules:
+    """The rules, with the lanes that policies share on a page."""
+    rules = rules if page.lanes is rules.lanes else rules.on(page.wiki)
+    return rules if page.lanes is rules.lanes else rules.of(page.lanes)
 
 
 def _is_mixed(edits: Sequence[Edit]) -> bool:
@@ -159,7 +165,7 @@ def _forget(page: Page, heard_ms: int, rules: Rules) -> None:
 
 def pending(page: Page, rules: Rules) -> int:
     """How many (edit, policy) pairs wait for their deadline."""
-    rules = rules.of(page.lanes)
+    rules = rules_for(page, rules)
     if rules.shared is None:
         return sum([edit.states.count(PENDING, 0, rules.count) for edit in page.open])
     waits = 0

@@ -1,17 +1,18 @@
 """Policies made ready for millions of edits: what each kind of edit waits for, worked out once per kind. Pure.
 
-Most edits fire a fixed time after they were made. For these a plan lists the distinct times with the lanes of each.
+Most edits fire a fixed time after they were made. For these a plan knows what fires next, and when.
 
-A *lane* is what policies share that have the same rules: whatever happens to an edit under one of them happens under
-all, so it is worked out once, and fifty policies that are three under many names cost little more than three. On a page
-where they once differed (one of them came later) they go separate ways, until that is forgotten.
+A *lane* is what policies share that have the same rules for a wiki: whatever happens to an edit there under one of them
+happens under all, so it is worked out once, and fifty policies that are three under many names, or that differ on other
+wikis, cost little more than three. On a page where they once differed (one of them came later) they go separate ways,
+until that is forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
-from typing import Self
+from dataclasses import replace
 from zlib import crc32
 
 from processors.hear import RISK_STREAMS
@@ -38,8 +39,8 @@ def heard_until(heard_ms: Mapping[str, int]) -> int:
     return min(heard_ms.get(stream, -1) for stream in REQUIRED_STREAMS)
 
 
-# (delay after the start in ms, lanes) of each moment at which something may fire.
-Steps = tuple[tuple[int, tuple[int, ...]], ...]
+# (delay after the start in ms, lanes) of a moment at which something may fire.
+Step = tuple[int, tuple[int, ...]]
 # So many states of one kind of edit are kept in mind.
 _MOST_AHEAD = 10_000
 
@@ -89,21 +90,19 @@ class Plan:
         self.simple = frozenset(fixed)
         self.others = tuple(i for i in everyone if self.reviews[i] == "other_editor")
         self.wars = tuple(i for i in everyone if self.rules[i].war)
-        self._ahead: dict[bytes, Steps] = {}
+        self._ahead: dict[bytes, Step | None] = {}
         self._least: dict[bytes, int | None] = {}
 
-    def ahead(self, states: bytes) -> Steps:
-        """The moments at which something fires in these states, soonest first, where each does at a fixed time."""
-        found = self._ahead.get(states)
-        if found is None:
+    def ahead(self, states: bytes) -> Step | None:
+        """The soonest moment at which something fires in these states, where all does at a fixed time; None if none."""
+        if states not in self._ahead:
             if len(self._ahead) >= _MOST_AHEAD:
                 self._ahead.clear()
-            lanes: dict[int, list[int]] = {}
-            for lane, waits_ms in enumerate(self.waits_ms):
-                if states[lane] == PENDING and lane not in self.special:
-                    lanes.setdefault(waits_ms, []).append(lane)
-            found = self._ahead[states] = tuple((waits_ms, tuple(lanes[waits_ms])) for waits_ms in sorted(lanes))
-        return found
+            waiting = [lane for lane in range(len(self.rules)) if states[lane] == PENDING and lane not in self.special]
+            soonest_ms = min((self.waits_ms[lane] for lane in waiting), default=None)
+            lanes = tuple(lane for lane in waiting if self.waits_ms[lane] == soonest_ms)
+            self._ahead[states] = None if soonest_ms is None else (soonest_ms, lanes)
+        return self._ahead[states]
 
     def least_wait_ms(self, states: bytes) -> int | None:
         """How long after its start an edit waits at least in these states; None if it waits for nothing."""
@@ -149,10 +148,12 @@ class Rules:
         self.learned, self.before, self.active_from_ms = learned, before, active_from_ms
         self.names = tuple(policy.name for policy in policies.policies)
         every_policy = tuple(policy.in_force(policies.horizon_seconds) for policy in policies.policies)
-        lanes = _alike(every_policy)
-        self._shares = len(lanes) < len(every_policy)
-        self._put_in_lanes(lanes, every_policy)
-        self._others: dict[Lanes, Self] = {}
+        self._every_policy = every_policy
+        self._put_in_lanes(_alike(every_policy))
+        # With whichever lanes, they all know of each other.
+        self._every: dict[Lanes, Rules] = {self.lanes: self}
+        self._by_wiki: dict[str, Rules] = {}
+        self._names_wikis = any(rule.match.wiki for policy in every_policy for rule in policy)
         self.grace_ms = policies.grace_ms
         every = [rule for policy in self.policies for rule in policy]
         kinds = ("", "patrolled", "approved", "other_editor")
@@ -174,29 +175,36 @@ class Rules:
         self.neighbours = any(rule.war or (rule.require and rule.require.kind == "other_editor") for rule in full)
         self.wars = tuple(dict.fromkeys(rule.war for rule in full if rule.war))
 
-    def _put_in_lanes(self, lanes: Lanes, every_policy: Sequence[Sequence[Rule]]) -> None:
-        self._every_policy = every_policy
+    def _put_in_lanes(self, lanes: Lanes) -> None:
         self.lanes = lanes
-        self.policies = tuple(every_policy[lane[0]] for lane in lanes)
+        self.policies = tuple(self._every_policy[lane[0]] for lane in lanes)
         self.spoken = tuple(self.names[lane[0]] for lane in lanes)
         self.weights = tuple(len(lane) for lane in lanes)
         self.count = len(lanes)
         self.zero = b"0" * self.count
         self.shared = (
             {self.names[lane[0]]: tuple((at, self.names[at]) for at in lane) for lane in lanes}
-            if self._shares
+            if len(lanes) < len(self._every_policy)
             else None
         )
         self._plans: dict[tuple[str, Context, tuple[Protect, ...]], Plan] = {}
 
-    def of(self, lanes: Lanes) -> Self:
+    def of(self, lanes: Lanes) -> Rules:
         """The same rules for a page on which the policies share these lanes."""
         if lanes is self.lanes:
             return self
-        if lanes not in self._others:
-            self._others[lanes] = other = copy(self)
-            other._put_in_lanes(lanes, self._every_policy)
-        return self._others[lanes]
+        if lanes not in self._every:
+            self._every[lanes] = other = copy(self)
+            other._put_in_lanes(lanes)
+        return self._every[lanes]
+
+    def on(self, wiki: str) -> Rules:
+        """The same rules for pages of a wiki on which no two policies with the same rules for it ever differed."""
+        if not self._names_wikis:
+            return self
+        if wiki not in self._by_wiki:
+            self._by_wiki[wiki] = self.of(_alike([_on(policy, wiki) for policy in self._every_policy]))
+        return self._by_wiki[wiki]
 
     def lanes_of(self, states: Collection[bytes]) -> Lanes:
         """The lanes that policies can share where edits stand so under each of them."""
@@ -216,19 +224,16 @@ class Rules:
             return states
         return bytes(states[lane[0]] for lane in self.lanes) + states[len(self.names) :]
 
-    def _all(self) -> list[Self]:
-        return [self, *self._others.values()]
-
     def learn(self, learned: Learned) -> None:
         """Another table: for edits that are observed from now on. Whoever waits goes on waiting as it was chosen."""
-        for rules in self._all():
+        for rules in self._every.values():
             rules.learned = learned
             # Edits keep their plans; those of the last table's holds would never be asked for again.
             rules._plans.clear()
 
     def count_activity_from(self, heard_ms: int) -> None:
         """The log is heard since then, so that how active pages are is known a month later."""
-        for rules in self._all():
+        for rules in self._every.values():
             rules.active_from_ms = heard_ms + ACTIVITY_MS
 
     def plan(self, wiki: str, context: Context, protects: tuple[Protect, ...] = ()) -> Plan:
@@ -251,7 +256,21 @@ class Rules:
         return tuple(by_target.get(protect.target, protect) for protect in older)
 
 
-def _alike(policies: Sequence[Sequence[Rule]]) -> Lanes:
+def _on(policy: Sequence[Rule], wiki: str) -> list[tuple[int, Rule]]:
+    """The rules of a policy that can decide on a wiki, with their numbers, as if they named none."""
+    found = []
+    for number, rule in enumerate(policy):
+        if not rule.match.wiki or wiki in rule.match.wiki:
+            found.append((number, replace(rule, match=replace(rule.match, wiki=()))))
+            if found[-1][1].match == _EVERYTHING:
+                return found
+    return [*found, (len(policy) - 1, policy[-1])]
+
+
+_EVERYTHING = Match()
+
+
+def _alike(policies: Sequence[Sequence[object]]) -> Lanes:
     """The places of policies with the same rules, in the order of the first of each."""
     lanes: list[list[int]] = []
     for at, policy in enumerate(policies):

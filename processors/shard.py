@@ -293,7 +293,7 @@ class Shard:
     def _groups(self, page: Page, cause: str, decisions: list[Decision]) -> list[Group]:
         if not decisions or self.rules is None:
             return []
-        shared = self.rules.of(page.lanes).shared
+        shared = gate.rules_for(page, self.rules).shared
         for decision in decisions:
             if decision.state is not State.RETRACTED:
                 self.pending -= 1 if shared is None else len(shared[decision.policy])
