@@ -57,8 +57,9 @@ class Shard:
     """The gate's state for one partition.
 
     rules: the policies in force, None before the first control record. pending: (edit, policy) pairs that wait.
-    `beside` collects what changed beside the pages since the last `flush`, as records of the state topic; `lessons`, if
-    it is to teach and a rule learns its hold, what can be learned from since then.
+    hot_pages: so many are in use at most after a `flush`. `beside` collects what changed beside the pages since the
+    last one, as records of the state topic; `lessons`, if it is to teach and a rule learns its hold, what can be learned
+    from since then.
     """
 
     def __init__(self, *, store: Store | None = None, hot_pages: int = 200_000, teaches: bool = False) -> None:
@@ -71,7 +72,7 @@ class Shard:
         self._in_force = InForce(self.beside)
         self._unplaced = Unplaced(self.beside)
         self._teaches = teaches
-        self._hot_pages = hot_pages
+        self.hot_pages = hot_pages
         self._store = store or Memory()
         self._due: list[tuple[int, PageKey]] = []
         self._refs: dict[str, set[PageKey]] = {}
@@ -128,7 +129,7 @@ class Shard:
         self.beside.clear()
         self.lessons.clear()
         self._refs.clear()
-        for key in list(self.hot)[: max(0, len(self.hot) - self._hot_pages)]:
+        for key in list(self.hot)[: max(0, len(self.hot) - self.hot_pages)]:
             del self.hot[key]
         if len(self._due) > 2 * len(self.hot) + _SPARE_DUE:
             # Most are of pages that are only in the store by now, which knows when they are due.

@@ -27,8 +27,9 @@ from streams.kafka import Out, end_offset, header, letter_out, origin, read_batc
 from streams.settings import Settings
 from streams.topics import KEEP_MS, Topics, limits
 
-# Pages in use per partition; all others are on disk only.
-HOT_PAGES = 5_000
+# Pages in use, of all partitions of a worker together; all others are on disk only. At 20 edits a second so many are
+# edited within the hour after which most of what waits fires.
+HOT_PAGES = 60_000
 # In one transaction, which a backlog fills: its pages are then written less often, and it costs less by the record.
 MOST_RECORDS = 2_000
 # How often a store on disk learns how far it is: after a crash it reads so much again.
@@ -79,7 +80,7 @@ class Gate:
         try:
             if disk.next_offset > await end_offset(self._settings, topic, partition):
                 disk.make_anew()  # the topic is another one under the same name
-            shard = Shard(store=disk, hot_pages=HOT_PAGES, teaches=True)
+            shard = Shard(store=disk, teaches=True)
             fresh = await self._catch_up(disk, partition)
             shard.restore(disk.beside(), fresh)
         except BaseException:
@@ -146,6 +147,7 @@ class Gate:
         shard = self._shards[partition]
         rows = self._rows.pop(partition)
         if partition in self._disks:
+            shard.hot_pages = HOT_PAGES // len(self._shards)
             disk = self._disks[partition]
             disk.commit(rows, shard.beside, self._ends.pop(partition, disk.next_offset), time.time())
             shard.flush({})
