@@ -58,7 +58,7 @@ class Shard:
 
     rules: the policies in force, None before the first control record. pending: (edit, policy) pairs that wait.
     hot_pages: so many are in use at most after a `flush`. `beside` collects what changed beside the pages since the
-    last one, as records of the state topic; `lessons`, if it is to teach and a rule learns its hold, what can be learned
+    last one, as records of the state topic; `lessons`, if it is to teach and a rule learns its hold, what can be learnt
     from since then.
     """
 
