@@ -57,6 +57,11 @@ def page_partition(wiki: str, page_id: int, partitions: int) -> int:
     return murmur2(f"{wiki}:{page_id}".encode()) % partitions
 
 
+def ref_number(ref: str) -> int:
+    """Stands for what a page may be asked for by: a signed number of 64 bits."""
+    return int.from_bytes(hashlib.blake2b(ref.encode(), digest_size=8).digest(), "big", signed=True)
+
+
 def user_key(wiki: str, user_text: str) -> str:
     """Stands for a user where we only need to know whether two edits are by the same one: no name is kept."""
     return hashlib.blake2b(f"{wiki}\0{user_text}".encode(), digest_size=8).hexdigest()

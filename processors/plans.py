@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from zlib import crc32
 
 from processors.hear import RISK_STREAMS
 from processors.wikis import can_approve, can_patrol
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.learned import NOTHING_LEARNED, Learned, Protect, Stratum
 from schemas.log import Gap, encode_policies
-from schemas.page import PENDING, Context, Lanes
+from schemas.page import PENDING, Context, Lanes, policies_mark
 from schemas.policy import Match, Policies, Rule
 from schemas.reasons import BASE_SIGNALS, EditorClass, SignalKind
 
@@ -142,7 +141,7 @@ class Rules:
         active_from_ms: int | None = None,
     ) -> None:
         self.source = policies
-        self.mark = crc32(encode_policies(policies))
+        self.mark = policies_mark(encode_policies(policies))
         self.gaps = tuple(gaps)
         self.gap_end_ms = max((gap.to_ms for gap in gaps), default=-1)
         self.learned, self.before, self.active_from_ms = learned, before, active_from_ms

@@ -13,6 +13,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping
 
 from processors import gate
+from processors.digest import ref_number
 from processors.group import Group
 from processors.hear import Blocked, Edited, Flagged, Heard, hear
 from processors.inforce import InForce
@@ -37,11 +38,12 @@ from schemas.log import (
     decode_control,
     decode_tick,
 )
-from schemas.page import Page, decode_page, encode_page, read_key
+from schemas.page import POLICIES_KEY, Page, When, decode_page, encode_page, policies_mark, read_key
 from schemas.reasons import SetAside, State
 
 _SPARE_DUE = 1000
 _ROWS_AT_ONCE = 1000
+_NO_REFS: frozenset[int] = frozenset()
 
 
 class Unreadable(ValueError):
@@ -85,7 +87,8 @@ class Shard:
     def restore(self, beside: Iterable[tuple[bytes, bytes]], fresh: Iterable[PageKey] | None = None) -> None:
         """Take up what an earlier owner wrote beside its pages; those are in the store.
 
-        fresh: the pages whose due time the store does not know; None = all. Raises `InvalidRecord`.
+        fresh: the pages of which the store does not know what follows under the policies in force; None = all.
+        Raises `InvalidRecord`.
         """
         records = sorted(beside)
         self._in_force.restore(records)
@@ -245,7 +248,7 @@ class Shard:
             if value is None:
                 continue
             rows[key] = row = self._as_row(gate.take_up(decode_page(value), rules), value, rules)
-            waits += row.pending
+            waits += row.when.pending
             if len(rows) == _ROWS_AT_ONCE:
                 self._store.write(rows)
                 rows = {}
@@ -276,7 +279,8 @@ class Shard:
             refs = {user_ref(page.wiki, edit.user) for edit in page.open if edit.user}
         if rules.titles and page.title:
             refs.add(title_ref(page.wiki, page.title))
-        return Row(value, page.due_ms, frozenset(refs), gate.pending(page, rules))
+        numbers = frozenset(map(ref_number, refs)) if refs else _NO_REFS
+        return Row(value, When(rules.mark, page.due_ms, gate.pending(page, rules), numbers))
 
     def _note_refs(self, key: PageKey, edit: Edited, rules: Rules) -> None:
         if rules.blocks and edit.user:
@@ -301,14 +305,26 @@ class Shard:
         return [Group(page.wiki, page.page_id, cause, tuple(decisions), shared)]
 
 
-def rebuilt(records: Iterable[tuple[bytes, bytes]], *, teaches: bool = False) -> Shard:
-    """A shard in memory from the last record of each key of the state topic. Raises `InvalidRecord`."""
-    store, beside = Memory(), []
+def rebuilt(
+    records: Iterable[tuple[bytes, bytes]], *, whens: Mapping[bytes, When] | None = None, teaches: bool = False
+) -> Shard:
+    """A shard in memory from the last record of each key of the state topic, and what their headers say.
+
+    Raises `InvalidRecord`.
+    """
+    rows: dict[PageKey, Row] = {}
+    beside: dict[bytes, bytes] = {}
     for key, value in records:
         if key.startswith(b"~"):
-            beside.append((key, value))
+            beside[key] = value
         else:
-            store.write({read_key(key): Row(value, None, frozenset(), 0)})
+            rows[read_key(key)] = Row(value, (whens or {}).get(key, _UNKNOWN))
+    store = Memory()
+    store.write(rows)
+    mark = policies_mark(beside.get(POLICIES_KEY, b""))
     shard = Shard(store=store, teaches=teaches)
-    shard.restore(beside)
+    shard.restore(beside.items(), [key for key, row in rows.items() if row.when.mark != mark])
     return shard
+
+
+_UNKNOWN = When()

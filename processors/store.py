@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from processors.digest import ref_number
+from schemas.page import When
 
 PageKey = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A page as a store keeps it. due_ms: when to look again at the latest; refs: what it may be asked for by.
-
-    pending: (edit, policy) pairs that wait on it.
-    """
+class Row(NamedTuple):
+    """A page as a store keeps it: its bytes, and what follows from them."""
 
     value: bytes
-    due_ms: int | None
-    refs: frozenset[str]
-    pending: int
+    when: When = When()
 
 
 class Store(Protocol):
@@ -52,7 +48,7 @@ class Memory:
     def __init__(self) -> None:
         self._values: dict[PageKey, bytes] = {}
         self._due: list[tuple[int, PageKey]] = []
-        self._refs: dict[str, set[PageKey]] = {}
+        self._refs: dict[int, set[PageKey]] = {}
         self._pending: dict[PageKey, int] = {}
 
     def get(self, key: PageKey) -> bytes | None:
@@ -63,7 +59,7 @@ class Memory:
             yield heapq.heappop(self._due)[1]
 
     def named(self, ref: str) -> Iterable[PageKey]:
-        return self._refs.get(ref, ())
+        return self._refs.get(ref_number(ref), ())
 
     def write(self, rows: Mapping[PageKey, Row | None]) -> None:
         for key, row in rows.items():
@@ -72,10 +68,10 @@ class Memory:
                 self._pending.pop(key, None)
                 continue
             self._values[key] = row.value
-            self._pending[key] = row.pending
-            if row.due_ms is not None:
-                heapq.heappush(self._due, (row.due_ms, key))
-            for ref in row.refs:
+            self._pending[key] = row.when.pending
+            if row.when.due_ms is not None:
+                heapq.heappush(self._due, (row.when.due_ms, key))
+            for ref in row.when.refs:
                 self._refs.setdefault(ref, set()).add(key)
 
     def every(self) -> Iterable[PageKey]:

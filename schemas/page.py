@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
 
 import orjson
 
@@ -121,6 +122,47 @@ class Page:
     @property
     def key(self) -> bytes:
         return page_key(self.wiki, self.page_id)
+
+
+class When(NamedTuple):
+    """What a store has to know of a page beside its bytes, as it follows from them under the policies in force.
+
+    mark: which policies those were (`policies_mark`), 0 = none of this is known. due_ms: when to look again at the
+    latest. pending: (edit, policy) pairs that wait on it. refs: what it may be asked for by (`processors.digest`).
+    """
+
+    mark: int = 0
+    due_ms: int | None = None
+    pending: int = 0
+    refs: frozenset[int] = frozenset()
+
+
+# The header of a page's record that carries it: who takes up a partition then need not look into each page.
+WHEN_HEADER = "when"
+# To be raised when the same page and policies lead to something else than before.
+_WHEN_VERSION = b"1"
+
+
+def policies_mark(payload: bytes) -> int:
+    """Tells policies, as a control record has them, from others; never 0."""
+    return crc32(payload) or 1
+
+
+def encode_when(when: When) -> bytes:
+    due = b"-" if when.due_ms is None else b"%d" % when.due_ms
+    return b" ".join([_WHEN_VERSION, b"%x" % when.mark, due, b"%d" % when.pending, *(b"%x" % r for r in when.refs)])
+
+
+def decode_when(header: bytes | None) -> When:
+    """Nothing known where the header is absent, of another version or broken: then the page is looked into."""
+    try:
+        version, mark, due, pending, *refs = (header or b"").split(b" ")
+        if version != _WHEN_VERSION:
+            return When()
+        due_ms = None if due == b"-" else int(due)
+        return When(int(mark, 16), due_ms, int(pending), frozenset(int(ref, 16) for ref in refs))
+    except ValueError:
+        return When()
 
 
 def page_key(wiki: str, page_id: int) -> bytes:

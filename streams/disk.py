@@ -8,17 +8,19 @@ away and made anew. Deleting the folder costs time, not data.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
 
+from processors.digest import ref_number
 from processors.store import PageKey, Row
 
 FORMAT = 3
 # Of each partition, and a worker may have all twelve.
 CACHE_KB = 8 * 1024
+# In the place of a due time: before every other.
+_UNKNOWN = -1
 # A page has a row number: without, its bytes would lie in the tree of keys itself, and each look and write would take
 # twice as long, in a file of twice the size (measured on 60,000 pages of 1.3 KB).
 _SCHEMA = """
@@ -44,7 +46,11 @@ on conflict (key) do update set due = excluded.due, pending = excluded.pending, 
 
 
 class Disk:
-    """A `Store`. One process, one partition, one file. `next_offset`: of the state topic, the first not taken in."""
+    """A `Store`. One process, one partition, one file.
+
+    next_offset: of the state topic, the first not taken in. mark: of the policies under which what is known of its
+    pages holds (`schemas.page.policies_mark`), 0 = none yet.
+    """
 
     def __init__(self, path: Path, *, topic: str, now_s: float, stale_s: float) -> None:
         """topic: whose cache it is, with the cluster's name. stale_s: age from which it is made anew."""
@@ -55,7 +61,8 @@ class Disk:
         self._topic = topic
         if not self._is_usable(topic, now_s, stale_s):
             self.make_anew()
-        self.next_offset = int(self._meta().get("next_offset", "0"))
+        meta = self._meta()
+        self.next_offset, self.mark = int(meta.get("next_offset", "0")), int(meta.get("mark", "0"))
 
     def make_anew(self) -> None:
         """Forget everything."""
@@ -67,7 +74,7 @@ class Disk:
             self._db.executescript(_SCHEMA)
             self._set("format", str(FORMAT))
             self._set("topic", self._topic)
-        self.next_offset = 0
+        self.next_offset = self.mark = 0
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +94,7 @@ class Disk:
         return (_key(row[0]) for row in rows)
 
     def named(self, ref: str) -> Iterable[PageKey]:
-        rows = self._db.execute("select key from ref where hash = ?", (_hash(ref),)).fetchall()
+        rows = self._db.execute("select key from ref where hash = ?", (ref_number(ref),)).fetchall()
         return [_key(row[0]) for row in rows]
 
     def write(self, rows: Mapping[PageKey, Row | None]) -> None:
@@ -113,10 +120,22 @@ class Disk:
         """What the topic holds beside pages."""
         return [(bytes(key), bytes(value)) for key, value in self._db.execute("select key, value from beside")]
 
+    def unknown(self) -> list[PageKey]:
+        """The pages of which it was not known what follows from them when they were written."""
+        return [_key(row[0]) for row in self._db.execute("select key from page where due = ?", (_UNKNOWN,))]
+
     def commit(
-        self, rows: Mapping[PageKey, Row | None], beside: Mapping[bytes, bytes | None], next_offset: int, now_s: float
+        self,
+        rows: Mapping[PageKey, Row | None],
+        beside: Mapping[bytes, bytes | None],
+        next_offset: int,
+        now_s: float,
+        mark: int | None = None,
     ) -> None:
-        """Take in what one transaction wrote to the topic, in one of our own."""
+        """Take in what one transaction wrote to the topic, in one of our own.
+
+        mark: the policies under which all pages were looked at by now, None = those that it was before.
+        """
         with self._db:
             self._write(rows)
             for key, value in beside.items():
@@ -126,15 +145,19 @@ class Disk:
                     self._db.execute("insert or replace into beside values (?, ?)", (key, value))
             self._set("next_offset", str(next_offset))
             self._set("written_s", str(now_s))
+            if mark is not None and mark != self.mark:
+                self._set("mark", str(mark))
         self.next_offset = next_offset
+        self.mark = self.mark if mark is None else mark
 
     def close(self) -> None:
         self._db.close()
 
     def _write(self, rows: Mapping[PageKey, Row | None]) -> None:
         gone = [(_text(key),) for key, row in rows.items() if row is None]
-        kept = [(_text(key), row.due_ms, row.pending, row.value) for key, row in rows.items() if row is not None]
-        refs = [(_hash(ref), _text(key)) for key, row in rows.items() if row is not None for ref in row.refs]
+        put = [(_text(key), *row) for key, row in rows.items() if row is not None]
+        kept = [(key, when.due_ms if when.mark else _UNKNOWN, when.pending, value) for key, value, when in put]
+        refs = [(ref, key) for key, _, when in put for ref in when.refs]
         self._given_ms = -1
         self._db.executemany("delete from page where key = ?", gone)
         self._db.executemany(_PUT, kept)
@@ -172,7 +195,3 @@ def _text(key: PageKey) -> str:
 def _key(text: str) -> PageKey:
     wiki, _, page_id = text.rpartition(":")
     return wiki, int(page_id)
-
-
-def _hash(ref: str) -> int:
-    return int.from_bytes(hashlib.blake2b(ref.encode(), digest_size=8).digest(), "big", signed=True)

@@ -18,7 +18,15 @@ from processors.shard import Shard, Unreadable, rebuilt
 from processors.store import PageKey, Row
 from schemas.deadletter import DeadLetter
 from schemas.lessons import encode_lessons
-from schemas.page import POLICIES_KEY, page_key, read_key
+from schemas.page import (
+    POLICIES_KEY,
+    WHEN_HEADER,
+    decode_when,
+    encode_when,
+    page_key,
+    policies_mark,
+    read_key,
+)
 from schemas.reasons import Step
 from streams import metrics
 from streams.disk import Disk
@@ -70,9 +78,10 @@ class Gate:
         """Take up what was last committed: the store on disk and what the topic has beyond it, or all of the topic."""
         topic = self._topics.gate_state
         if not self._settings.state:
-            last = {r.key: r.value for r in await read_partition(self._settings, topic, partition)}
-            kept = [(key, value) for key, value in last.items() if value is not None]
-            self._shards[partition] = rebuilt(kept, teaches=True)
+            last = {r.key: r for r in await read_partition(self._settings, topic, partition)}
+            kept = [record for record in last.values() if record.value is not None]
+            whens = {record.key: decode_when(header(record, WHEN_HEADER)) for record in kept}
+            self._shards[partition] = rebuilt(((r.key, r.value) for r in kept), whens=whens, teaches=True)
             return
         path = Path(self._settings.state) / "gate" / f"{topic}-{partition}.db"
         name = f"{self._settings.kafka}/{topic}/{partition}"
@@ -81,31 +90,31 @@ class Gate:
             if disk.next_offset > await end_offset(self._settings, topic, partition):
                 disk.make_anew()  # the topic is another one under the same name
             shard = Shard(store=disk, teaches=True)
-            fresh = await self._catch_up(disk, partition)
-            shard.restore(disk.beside(), fresh)
+            await self._catch_up(disk, partition)
+            beside = dict(disk.beside())
+            changed = policies_mark(beside.get(POLICIES_KEY, b"")) != disk.mark
+            shard.restore(beside.items(), None if changed else disk.unknown())
+            disk.commit({}, {}, disk.next_offset, time.time(), _mark(shard))
         except BaseException:
             disk.close()
             raise
         self._disks[partition], self._shards[partition] = disk, shard
 
-    async def _catch_up(self, disk: Disk, partition: int) -> set[PageKey] | None:
-        """Read into the store what the topic has beyond it. Which pages are new to it; None = all may be due anew."""
-        began, policies = disk.next_offset, dict(disk.beside()).get(POLICIES_KEY)
-        fresh: set[PageKey] = set()
+    async def _catch_up(self, disk: Disk, partition: int) -> None:
+        """Read into the store what the topic has beyond it, with what its records say under the policies in force."""
+        mark = disk.mark
         async for records in read_batches(self._settings, self._topics.gate_state, partition, disk.next_offset):
             rows: dict[PageKey, Row | None] = {}
             beside: dict[bytes, bytes | None] = {}
             for record in records:
                 if record.key.startswith(b"~"):
                     beside[record.key] = record.value
-                else:
-                    # What is due is found out once the policies are known.
-                    row = None if record.value is None else Row(record.value, None, frozenset(), 0)
-                    rows[read_key(record.key)] = row
-            disk.commit(rows, beside, records[-1].offset + 1, time.time())
-            fresh.update(rows)
-        changed = dict(disk.beside()).get(POLICIES_KEY) != policies
-        return None if changed or not began else fresh
+                    if record.key == POLICIES_KEY and not mark:
+                        mark = policies_mark(record.value or b"")
+                    continue
+                row = None if record.value is None else Row(record.value, decode_when(header(record, WHEN_HEADER)))
+                rows[read_key(record.key)] = row if row is None or row.when.mark == mark else Row(row.value)
+            disk.commit(rows, beside, records[-1].offset + 1, time.time(), mark)
 
     def lost(self, partition: int) -> None:
         self._shards.pop(partition, None)
@@ -129,8 +138,9 @@ class Gate:
                 made += groups
                 outs += self._decisions(partition, record, groups)
         rows = self._rows[partition] = shard.changed()
-        outs += [self._out(partition, page_key(*key), None if row is None else row.value) for key, row in rows.items()]
-        outs += [self._out(partition, key, value) for key, value in sorted(shard.beside.items())]
+        # Policies go before pages, which say what follows under them.
+        outs += [Out(self._topics.gate_state, key, value, partition) for key, value in sorted(shard.beside.items())]
+        outs += [self._state(partition, key, row) for key, row in rows.items()]
         if shard.lessons:
             lessons = encode_lessons(shard.lessons)
             outs.append(Out(topic=self._topics.lessons, key=b"", value=lessons, partition=partition))
@@ -149,7 +159,8 @@ class Gate:
         if partition in self._disks:
             shard.hot_pages = HOT_PAGES // len(self._shards)
             disk = self._disks[partition]
-            disk.commit(rows, shard.beside, self._ends.pop(partition, disk.next_offset), time.time())
+            end = self._ends.pop(partition, disk.next_offset)
+            disk.commit(rows, shard.beside, end, time.time(), _mark(shard))
             shard.flush({})
         else:
             shard.flush(rows)
@@ -179,8 +190,11 @@ class Gate:
         topic = self._topics.decisions
         return [Out(topic, group.key, group.value, partition, headers) for group in groups]
 
-    def _out(self, partition: int, key: bytes, value: bytes | None) -> Out:
-        return Out(topic=self._topics.gate_state, key=key, value=value, partition=partition)
+    def _state(self, partition: int, key: PageKey, row: Row | None) -> Out:
+        if row is None:
+            return Out(self._topics.gate_state, page_key(*key), None, partition)
+        headers = [(WHEN_HEADER, encode_when(row.when))]
+        return Out(self._topics.gate_state, page_key(*key), row.value, partition, headers)
 
     def _letter(self, record: Any, why: Unreadable) -> Out:
         letter = DeadLetter(
@@ -191,3 +205,7 @@ class Gate:
             payload=record.value or b"",
         )
         return letter_out(self._topics.deadletter, letter)
+
+
+def _mark(shard: Shard) -> int:
+    return 0 if shard.rules is None else shard.rules.mark

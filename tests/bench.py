@@ -48,7 +48,7 @@ from schemas.decision import decode_decisions, encode_decision
 from schemas.enriched import encode_enriched
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, encode_policies
-from schemas.page import Edit, Page, encode_page
+from schemas.page import Edit, Page, When, encode_page
 from schemas.reasons import Answer, Step
 from streams import cluster, metrics, source
 from streams.broker import Broker
@@ -87,6 +87,7 @@ def main(*, full: bool = False) -> int:
         kafka = settings.with_(topic_prefix="bench_peers")
         asyncio.run(bench_gate.over_kafka(kafka, peers_python(), HOLDS, 200_000 if full else 50_000))
         asyncio.run(bench_gate.many_pending(settings.with_(topic_prefix="bench_many"), 1_600_000 if full else 200_000))
+        asyncio.run(bench_gate.from_the_topic(settings.with_(topic_prefix="bench_topic", partitions=1), 200_000))
         asyncio.run(bench_gate.latencies(settings.with_(topic_prefix="bench_late")))
         asyncio.run(socket_to_log(settings.with_(topic_prefix="bench_source", partitions=12)))
         asyncio.run(cleaner(settings.with_(topic_prefix="bench_cleaner", partitions=1), broker))
@@ -433,7 +434,7 @@ def pending(count: int = 100_000) -> None:
             2_500_000_000 + n, 0, f"{n:08}-0000-4000-8000-000000000000", EPOCH + n, sha1, f"{n:016x}", context, b"100"
         )
         page = Page("enwiki", n, f"Page_{n}", names, {edit.rev_id: sha1}, [edit])
-        rows["enwiki", n] = Row(encode_page(page), EPOCH + n, frozenset(), 2)
+        rows["enwiki", n] = Row(encode_page(page), When(1, EPOCH + n, 2))
     held = sum(len(row.value) for row in rows.values())
     with tempfile.TemporaryDirectory() as folder, Disk(Path(folder) / "d.db", topic="t", now_s=1, stale_s=9) as disk:
         before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()

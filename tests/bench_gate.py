@@ -28,12 +28,22 @@ from processors.store import PageKey, Row
 from schemas.decision import decode_decisions, encode_decision
 from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, Tick, encode_policies, encode_tick
-from schemas.page import BEGAN_KEY, POLICIES_KEY, Edit, Page, encode_page
+from schemas.page import (
+    BEGAN_KEY,
+    POLICIES_KEY,
+    WHEN_HEADER,
+    Edit,
+    Page,
+    When,
+    encode_page,
+    encode_when,
+    policies_mark,
+)
 from schemas.policy import Match, Rule
 from schemas.reasons import State, Step
 from streams import cluster
 from streams.disk import Disk
-from streams.gate import HOT_PAGES, MOST_RECORDS
+from streams.gate import HOT_PAGES, MOST_RECORDS, Gate
 from streams.kafka import Out, consumer, producer, send, send_all
 from streams.settings import Settings
 from streams.step_processes import StepProcesses, env_of
@@ -200,7 +210,7 @@ async def many_pending(settings: Settings, count: int) -> None:
     await cluster.create(settings)
     with tempfile.TemporaryDirectory() as folder:
         held = await asyncio.to_thread(prepare, settings, Path(folder) / "gate", count)
-        rules = encode_policies(Policies(policies=named((0, DAY, 7 * DAY))))
+        rules = encode_policies(Policies(policies=PENDING_POLICIES))
         state, every = Topics(settings).gate_state, range(settings.partitions)
         await send_all(settings, [Out(topic=state, key=POLICIES_KEY, value=rules, partition=n) for n in every])
         size = sum(path.stat().st_size for path in (Path(folder) / "gate").iterdir())
@@ -223,14 +233,46 @@ async def many_pending(settings: Settings, count: int) -> None:
     alone("  first decision after kill -9", f"{again:.1f} s", said)
 
 
+async def from_the_topic(settings: Settings, count: int) -> None:
+    """How soon a gate knows all its pages that has nothing but the state topic."""
+    await cluster.create(settings)
+    state, rules = Topics(settings).gate_state, encode_policies(Policies(policies=PENDING_POLICIES))
+    numbers = iter(range(1, count + 1))
+    await send_all(settings, [Out(topic=state, key=POLICIES_KEY, value=rules, partition=0)])
+    while some := list(islice(numbers, 20_000)):
+        waiting = ((n, pending_page(n)) for n in some)
+        when = encode_when(When(policies_mark(rules), EPOCH + DAY * 1000, 2))
+        outs = [Out(state, page.key, encode_page(page), 0, [(WHEN_HEADER, when)]) for _, page in waiting]
+        await send_all(settings, outs)
+    for kind, folder in (("a store on disk", True), ("memory", False)):
+        with tempfile.TemporaryDirectory() as path:
+            gate = Gate(settings.with_(state=path if folder else ""))
+            began, cpu = time.monotonic(), time.process_time()
+            await gate.own(0)
+            took, cpu = time.monotonic() - began, time.process_time() - cpu
+            gate.lost(0)
+        said = f"≥ 50,000/s; {count / cpu:,.0f} for each second of CPU"
+        alone(f"pages taken up into {kind}", f"{count / took:,.0f} /s", said)
+    await cluster.delete(settings)
+
+
+PENDING_POLICIES = named((0, DAY, 7 * DAY))
+
+
+def pending_page(n: int) -> Page:
+    """One that has an edit which waits under two of three policies."""
+    names, context = tuple(policy.name for policy in PENDING_POLICIES), (0, ("edit",), "registered", (), ())
+    event_id, sha1 = f"{n:08}-0000-4000-8000-000000000000", f"{n:031}"
+    edit = Edit(2_500_000_000 + n, 0, event_id, EPOCH + n, sha1, f"{n:016x}", context, b"100")
+    return Page("enwiki", n, f"Page_{n}", names, {edit.rev_id: sha1}, [edit])
+
+
 def prepare(settings: Settings, folder: Path, count: int) -> int:
     """The stores of all partitions as a gate leaves them; returns the bytes of all page states with their keys.
 
     Each is complete up to the one record that its topic has.
     """
-    policies, held = named((0, DAY, 7 * DAY)), 0
-    names, context = tuple(policy.name for policy in policies), (0, ("edit",), "registered", (), ())
-    rules = encode_policies(Policies(policies=policies))
+    held, rules = 0, encode_policies(Policies(policies=PENDING_POLICIES))
     topic, every = Topics(settings).gate_state, range(settings.partitions)
     with ExitStack() as stack:
         disks = []
@@ -241,17 +283,16 @@ def prepare(settings: Settings, folder: Path, count: int) -> int:
         while some := list(islice(numbers, 50_000)):
             rows: list[dict[PageKey, Row | None]] = [{} for _ in every]
             for n in some:
-                event_id, sha1 = f"{n:08}-0000-4000-8000-000000000000", f"{n:031}"
-                edit = Edit(2_500_000_000 + n, 0, event_id, EPOCH + n, sha1, f"{n:016x}", context, b"100")
-                page = Page("enwiki", n, f"Page_{n}", names, {edit.rev_id: sha1}, [edit])
+                page = pending_page(n)
                 value = encode_page(page)
                 held += len(value) + len(page.key)
-                kept = Row(value, EPOCH + n + DAY * 1000 + 60_000, frozenset(), 2)
+                kept = Row(value, When(policies_mark(rules), EPOCH + n + DAY * 1000 + 60_000, 2))
                 rows[page_partition("enwiki", n, settings.partitions)]["enwiki", n] = kept
             for disk, each in zip(disks, rows, strict=True):
                 disk.write(each)
         for disk in disks:
-            disk.commit({}, {POLICIES_KEY: rules, BEGAN_KEY: b"%d" % EPOCH}, 1, time.time())
+            beside = {POLICIES_KEY: rules, BEGAN_KEY: b"%d" % EPOCH}
+            disk.commit({}, beside, 1, time.time(), policies_mark(rules))
     return held
 
 

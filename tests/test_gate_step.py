@@ -38,14 +38,14 @@ def tick(settings: Settings, number: int, at: float) -> Out:
     return record(settings, "tick", encode_tick(Tick(number=number, heard_ms=heard, cursor=())))
 
 
-def edit(settings: Settings, rev: int, at: float, *, sha1: str | None = None, user: str = "Ada") -> Out:
+def edit(settings: Settings, rev: int, at: float, *, sha1: str | None = None, user: str = "Ada", page: int = 7) -> Out:
     dt = rfc3339(EPOCH + round(at * 1000))
     doc = {
         "meta": {"id": f"event-{rev}", "stream": PAGE_CHANGE, "domain": "en.wikipedia.org", "dt": dt},
         "page_change_kind": "edit",
         "dt": dt,
         "wiki_id": "enwiki",
-        "page": {"page_id": 7, "page_title": "Loch_Ness", "namespace_id": 0},
+        "page": {"page_id": page, "page_title": "Loch_Ness", "namespace_id": 0},
         "revision": {
             "rev_id": rev,
             "rev_dt": dt,
