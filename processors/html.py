@@ -24,7 +24,6 @@ from processors.html_marks import (
     INVISIBLE,
     Kind,
     Kinds,
-    Target,
     category,
     formula,
     open_url,
@@ -52,6 +51,9 @@ HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 FILES = re.compile(r"mw:(?:File|Image|Video|Audio)")
 # Types that say nothing to us; they are most of all.
 IDLE = frozenset({"mw:Entity", "mw:DisplaySpace", "mw:LocalizedAttrs", "mw:Nowiki", "mw:FallbackId"})
+# Attributes that may say something of an element whose name says nothing; and its classes.
+TELLING = frozenset({"typeof", "role", "style", "rel"})
+WIKI_LINK = ("rel", "mw:WikiLink")
 # Where a table is only a means of layout, and its text is that of what is around it.
 NO_TABLES = frozenset({Area.NAVIGATION, Area.NOTICE, Area.REFERENCE})
 
@@ -78,7 +80,8 @@ def read_html(html: str) -> Rendered:
 
 def _encodable(html: str) -> str:
     try:
-        html.encode()
+        # That of all encodings which takes the least time.
+        html.encode("utf-16-le")
     except UnicodeEncodeError:
         return html.encode("utf-8", "replace").decode()
     return html
@@ -113,7 +116,6 @@ class Reader(SaxHandler):
         self._tex = ""
         self._in_formula = False
         self._made_by: dict[str, str] = {}
-        self._targets: dict[str, Target] = {}
         self._kinds = Kinds()
         self._kind_of = self._kinds.__getitem__
         self._starts: dict[str, Callable[[Attributes], None]] = {
@@ -142,30 +144,44 @@ class Reader(SaxHandler):
     def _listen(self) -> None:
         """Set what is called for each event. Closures: on a page of 5,000 elements a look-up of `self` counts."""
         depth = 0
-        starts, kind_of, write, follow, close = self._starts, self._kind_of, self._write, self._follow, self._close
-        opened, tape, end_link = self._open, self._tape, self._end_wiki_link
+        starts, kind_of, write, follow = self._starts, self._kind_of, self._write, self._follow
+        opened, tape, end_link, found_link = self._open, self._tape, self._end_wiki_link, self.found.link
 
         def start_element(tag: str, attrs: tuple[tuple[str, str | None], ...]) -> None:
             nonlocal depth
             depth += 1
             if depth > MAX_DEPTH:
                 self.deepest = depth
+            if tag == "a" and attrs and attrs[0] == WIKI_LINK:
+                # What is most of a page's elements, if it is a link and nothing else.
+                href = None
+                for name, value in attrs:
+                    if name == "href":
+                        href = value
+                    elif name == "typeof" or name == "style":
+                        break
+                else:
+                    if href is not None and "#cite_" not in href:
+                        opened.append((depth, end_link, href, len(tape), False, self._area, self._body))
+                        self._closes_at = depth
+                        return
             if tag in BREAKS:
                 write(BREAK)
             start = starts.get(tag)
-            if start is None and (not attrs or (len(attrs) == 1 and attrs[0][0] == "id")):
-                return
+            if start is None:
+                for name, value in attrs:
+                    if name == "class":
+                        if value and kind_of(value):
+                            break
+                    elif name in TELLING and value not in IDLE:
+                        break
+                else:
+                    return
             self._depth = depth
             given: Attributes = dict(attrs)  # type: ignore[arg-type] # None: told apart where it matters
             kind = given.get("typeof")
             if tag == "a" and kind is None and "style" not in given:
-                href = given.get("href") or ""
-                if given.get("rel") == "mw:WikiLink" and "#cite_" not in href:
-                    # `_enter`, for what is most of a page's elements.
-                    opened.append((depth, end_link, href, len(tape), False, self._area, self._body))
-                    self._closes_at = depth
-                else:
-                    follow(href, given.get("rel") or "")
+                follow(given.get("href") or "", given.get("rel") or "")
                 return
             if kind is not None and kind not in IDLE:
                 self._start_typed(tag, kind, given)
@@ -183,7 +199,19 @@ class Reader(SaxHandler):
         def end_element(tag: str) -> None:
             nonlocal depth
             while depth == self._closes_at:
-                close()
+                _, closer, state, start, off, self._area, self._body = opened.pop()
+                self._closes_at = opened[-1][0] if opened else 0
+                if closer is end_link:
+                    found_link(state, tape[start:], self._area)
+                elif closer is None:
+                    del tape[start:]
+                elif off is None:
+                    closer(state, [])
+                else:
+                    text = tape[start:]
+                    if off:
+                        del tape[start:]
+                    closer(state, text)
             depth -= 1
             if tag in BREAKS:
                 write(BREAK)
@@ -213,21 +241,6 @@ class Reader(SaxHandler):
             self._body = False
         if area is not None:
             self._area = area
-
-    def _close(self) -> None:
-        opened, tape = self._open, self._tape
-        _, closer, state, start, off, self._area, self._body = opened.pop()
-        self._closes_at = opened[-1][0] if opened else 0
-        if closer is None:
-            del tape[start:]
-            return
-        if off is None:
-            closer(state, [])
-            return
-        text = tape[start:]
-        if off:
-            del tape[start:]
-        closer(state, text)
 
     def _mute(self, given: Attributes) -> None:
         self._enter(None, off=True)
@@ -449,10 +462,7 @@ class Reader(SaxHandler):
             self.found.name(note_id, named if isinstance(named, dict) else {})
 
     def _end_wiki_link(self, state: Any, text: list[str]) -> None:
-        leads = self._targets.get(state)
-        if leads is None:
-            leads = self._targets[state] = target(state)
-        self.found.link(leads, clean(text), self._area)
+        self.found.link(state, text, self._area)
 
     def _end_external_link(self, state: Any, text: list[str]) -> None:
         self.found.external_link(state, clean(text) or None)

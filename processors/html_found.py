@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
 from processors.html_boxes import Box, Grid
-from processors.html_marks import Target
+from processors.html_marks import Target, target
 from schemas.json_text import as_text
 from schemas.rendered import (
     Area,
@@ -31,6 +31,8 @@ MAX_ABSTRACT = 50_000
 MAX_ITEMS = 10_000
 BREAK = "\x1e"
 NO_WIDTH = "\u200b"
+# Looked up once: to find a member by its name takes as long as three calls of a method.
+INFOBOX = Area.INFOBOX
 
 Item = TypeVar("Item")
 
@@ -100,6 +102,7 @@ class HtmlFound:
         self.media: list[_Medium] = []
         self.languages: Kept[str] = Kept(50_000)
         self._categories: dict[str, str | None] = {}
+        self._targets: dict[str, Target] = {}
         self._linked: list[str] = []
         self._links: Kept[ShownLink] = Kept(300_000)
         self._external: Kept[ShownUrl] = Kept(200_000)
@@ -124,12 +127,20 @@ class HtmlFound:
     def linked_since(self, number: int) -> tuple[str, ...]:
         return tuple(self._linked[number:])
 
-    def link(self, leads: Target, text: str, area: Area) -> None:
-        if area is Area.INFOBOX:
-            self._linked.append(leads.title)
-        title, anchor, exists = leads
-        link = ShownLink(title=title, anchor=anchor, text=text, exists=exists, area=area)
-        self._links.add(link, len(title) + len(text))
+    def link(self, href: str, pieces: Sequence[str], area: Area) -> None:
+        """A link within the wiki. pieces: what is shown for it."""
+        if href[:2] == "./" and "#" not in href and "?" not in href and "%" not in href:
+            # `target`, for what nearly all are.
+            title, anchor, exists = href[2:].replace("_", " "), None, True
+        else:
+            leads = self._targets.get(href)
+            if leads is None:
+                leads = self._targets[href] = target(href)
+            title, anchor, exists = leads
+        text = clean(pieces)
+        if area is INFOBOX:
+            self._linked.append(title)
+        self._links.add(ShownLink(title, anchor, text, exists, area), len(title) + len(text))
 
     def external_link(self, url: str, text: str | None) -> None:
         self._external.add(ShownUrl(url=url, text=text), len(url) + len(text or ""))
@@ -251,7 +262,8 @@ class HtmlFound:
 def clean(pieces: Sequence[str]) -> str:
     """Text as it is shown: one space for any, one line for each block."""
     if len(pieces) == 1:
-        return " ".join(pieces[0].replace(BREAK, " ").split())
+        # A break is a space to Python as well.
+        return " ".join(pieces[0].split())
     text = "".join(pieces)
     if BREAK not in text:
         return " ".join(text.split())

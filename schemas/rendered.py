@@ -67,8 +67,8 @@ class ShownRedirect:
     anchor: str | None = None
 
 
-# Not frozen: there are thousands on a page, and freezing makes each take three times as long.
-@dataclass(slots=True, kw_only=True)
+# Not frozen and not by keyword: there are thousands on a page, and each takes three times and twice as long so.
+@dataclass(slots=True)
 class ShownLink:
     """A link to a page of the wiki. title: with prefix, spaces. text: as shown, "" where it is a picture. exists: false
     for a red link."""
