@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
 from turbohtml.saxparse import SaxHandler, sax_parse
 
@@ -25,12 +24,13 @@ from processors.html_marks import (
     Kind,
     Kinds,
     category,
+    decoded,
     formula,
-    open_url,
     pixels,
     read_json,
     target,
     template_calls,
+    title_of,
     variant_text,
     without_prefix,
 )
@@ -179,20 +179,21 @@ class Reader(SaxHandler):
                     return
             self._depth = depth
             given: Attributes = dict(attrs)  # type: ignore[arg-type] # None: told apart where it matters
-            kind = given.get("typeof")
-            if tag == "a" and kind is None and "style" not in given:
-                follow(given.get("href") or "", given.get("rel") or "")
-                return
-            if kind is not None and kind not in IDLE:
-                self._start_typed(tag, kind, given)
-            classes = given.get("class")
-            if (
-                (classes and kind_of(classes))
-                or "role" in given
-                or "none" in (given.get("style") or "")
-                or (tag == "span" and given.get("rel") == "mw:referencedBy")
-            ):
-                self._start_classed(tag, given)
+            if given:
+                kind = given.get("typeof")
+                if tag == "a" and kind is None and "style" not in given:
+                    follow(given.get("href") or "", given.get("rel") or "")
+                    return
+                if kind is not None and kind not in IDLE:
+                    self._start_typed(tag, kind, given)
+                classes = given.get("class")
+                if (
+                    (classes and kind_of(classes))
+                    or "role" in given
+                    or "none" in (given.get("style") or "")
+                    or (tag == "span" and given.get("rel") == "mw:referencedBy")
+                ):
+                    self._start_classed(tag, given)
             if start is not None:
                 start(given)
 
@@ -302,7 +303,7 @@ class Reader(SaxHandler):
             self._tex, self._in_formula = "", True
         elif kind is Kind.CITATION:
             if self._note is not None:
-                self.found.citation(self._note, open_url(given.get("title") or ""))
+                self.found.citation(self._note, given.get("title") or "")
         elif tag in {"div", "aside"} and self._box is None and self._area is Area.TEXT:
             self._start_box(given)
 
@@ -453,8 +454,7 @@ class Reader(SaxHandler):
         mark, self._mark = self._mark, None
         if mark is None:
             return
-        anchor = href.partition("#")[2]
-        note_id = unquote(anchor) if "%" in anchor else anchor
+        note_id = decoded(href.partition("#")[2])
         if not self.found.mark(note_id):
             # Its first mark: the others say the same.
             doc = read_json(mark.get("data-mw") or "")
@@ -519,7 +519,7 @@ class Reader(SaxHandler):
         if resource is None:
             return
         self.found.medium(
-            title=without_prefix(target(resource).title),
+            title=without_prefix(title_of(resource)),
             kind=kind,
             width=pixels(given.get("width")),
             height=pixels(given.get("height")),

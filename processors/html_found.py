@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
 from processors.html_boxes import Box, Grid
-from processors.html_marks import Target, target
+from processors.html_marks import Target, open_url, target
 from schemas.json_text import as_text
 from schemas.rendered import (
     Area,
@@ -108,7 +109,7 @@ class HtmlFound:
         self._external: Kept[ShownUrl] = Kept(200_000)
         self._interwiki: Kept[ShownUrl] = Kept(50_000)
         self._templates: Kept[CalledTemplate] = Kept(300_000)
-        self._notes: dict[str, _Note] = {}
+        self._notes: defaultdict[str, _Note] = defaultdict(_Note)
         self._boxes: list[Box] = []
         self._grids: list[Grid] = []
 
@@ -130,7 +131,7 @@ class HtmlFound:
     def link(self, href: str, pieces: Sequence[str], area: Area) -> None:
         """A link within the wiki. pieces: what is shown for it."""
         if href[:2] == "./" and "#" not in href and "?" not in href and "%" not in href:
-            # `target`, for what nearly all are.
+            # What nearly all are, as in `title_of`.
             title, anchor, exists = href[2:].replace("_", " "), None, True
         else:
             leads = self._targets.get(href)
@@ -149,7 +150,7 @@ class HtmlFound:
         self._interwiki.add(ShownUrl(url=url, text=text), len(url) + len(text or ""))
 
     def template(self, name: str, parameters: Mapping[str, str]) -> None:
-        size = len(name) + sum(len(key) + len(value) + 4 for key, value in parameters.items())
+        size = len(name) + _size(parameters)
         self._templates.add(CalledTemplate(name=name, parameters=parameters), size)
 
     def infobox(self, box: Box) -> None:
@@ -172,7 +173,7 @@ class HtmlFound:
 
     def mark(self, note_id: str) -> bool:
         """The page refers to a note. Returns whether its name is known."""
-        note = self._notes.setdefault(note_id, _Note())
+        note = self._notes[note_id]
         note.marks += 1
         return note.name is not None
 
@@ -183,16 +184,16 @@ class HtmlFound:
         note.group = note.group or (as_text(group) if group else None)
 
     def note(self, note_id: str, text: str) -> None:
-        note = self._notes.setdefault(note_id, _Note())
+        note = self._notes[note_id]
         note.text, note.listed = text, True
 
     def cited_url(self, note_id: str, url: str) -> None:
-        self._notes.setdefault(note_id, _Note()).urls.append(url)
+        self._notes[note_id].urls.append(url)
 
-    def citation(self, note_id: str, fields: Mapping[str, str]) -> None:
-        """Of several works in one note the first."""
-        note = self._notes.setdefault(note_id, _Note())
-        note.citation = note.citation or fields
+    def citation(self, note_id: str, title: str) -> None:
+        """Of several works in one note the first. title: a COinS."""
+        note = self._notes[note_id]
+        note.citation = note.citation or open_url(title)
 
     def record(self, parser: str, degraded: tuple[Beyond, ...]) -> Rendered:
         """All of it, bounded."""
@@ -267,11 +268,11 @@ def clean(pieces: Sequence[str]) -> str:
     text = "".join(pieces)
     if BREAK not in text:
         return " ".join(text.split())
-    lines = [" ".join(line.split()) for line in text.split(BREAK)]
+    lines = [" ".join(words) for line in text.split(BREAK) if (words := line.split())]
     if NO_WIDTH in text:
         # Where a line may break; a line of nothing else is none.
-        lines = [line.strip(NO_WIDTH) for line in lines]
-    return "\n".join([line for line in lines if line])
+        lines = [line for each in lines if (line := each.strip(NO_WIDTH))]
+    return "\n".join(lines)
 
 
 def _keep(items: Iterable[Item], characters: int, size: Callable[[Item], int]) -> Kept[Item]:
@@ -318,8 +319,12 @@ def _note(note_id: str, note: _Note) -> Note:
 
 
 def _note_size(note: Note) -> int:
-    fields = sum(len(key) + len(value) + 4 for key, value in note.citation.items())
-    return len(note.id) + len(note.text) + fields + sum(map(len, note.urls))
+    return len(note.id) + len(note.text) + _size(note.citation) + sum(map(len, note.urls))
+
+
+def _size(texts: Mapping[str, str]) -> int:
+    """What names and values take as JSON."""
+    return sum(map(len, texts)) + sum(map(len, texts.values())) + 4 * len(texts)
 
 
 def _infobox(box: Box) -> Infobox:
