@@ -17,7 +17,7 @@ from typing import Any
 from turbohtml.saxparse import SaxHandler, sax_parse
 
 from processors.html_boxes import Box, Cell, Grid, span
-from processors.html_found import BREAK, HtmlFound, clean
+from processors.html_found import BREAK, INFOBOX, HtmlFound, clean
 from processors.html_marks import (
     INFOBOX_TEMPLATE,
     INVISIBLE,
@@ -56,6 +56,8 @@ TELLING = frozenset({"typeof", "role", "style", "rel"})
 WIKI_LINK = ("rel", "mw:WikiLink")
 # Where a table is only a means of layout, and its text is that of what is around it.
 NO_TABLES = frozenset({Area.NAVIGATION, Area.NOTICE, Area.REFERENCE})
+# What is made of rows and cells.
+GRIDS = (Area.TABLE, Area.INFOBOX)
 
 Attributes = dict[str, str]
 Closer = Callable[[Any, list[str]], None]
@@ -203,7 +205,7 @@ class Reader(SaxHandler):
                 _, closer, state, start, off, self._area, self._body = opened.pop()
                 self._closes_at = opened[-1][0] if opened else 0
                 if closer is end_link:
-                    found_link(state, tape[start:], self._area)
+                    found_link(state, start, self._area)
                 elif closer is None:
                     del tape[start:]
                 elif off is None:
@@ -251,6 +253,8 @@ class Reader(SaxHandler):
     def _start_typed(self, tag: str, kind: str, given: Attributes) -> None:
         if "mw:Transclusion" in kind:
             self._template_calls(given)
+            if kind == "mw:Transclusion":
+                return
         if "mw:Extension/ref" in kind and "mw:Extension/references" not in kind:
             self._enter(self._end_mark, self._mark, off=True)
             self._mark = given
@@ -349,7 +353,7 @@ class Reader(SaxHandler):
         self._grid, self._grid_number, self._cells = state
 
     def _start_table_caption(self, given: Attributes) -> None:
-        if self._area is Area.TABLE or self._area is Area.INFOBOX:
+        if self._area in GRIDS:
             self._flush_loose()
             self._enter(self._end_table_caption, off=True)
 
@@ -367,7 +371,7 @@ class Reader(SaxHandler):
             del self._tape[start:]
 
     def _start_row(self, given: Attributes) -> None:
-        if self._area is Area.TABLE or self._area is Area.INFOBOX:
+        if self._area in GRIDS:
             self._flush_loose()
             self._enter(self._end_row, self._cells, off=None)
             self._cells = []
@@ -380,7 +384,7 @@ class Reader(SaxHandler):
             self._grid.add(cells)
 
     def _start_cell(self, given: Attributes, header: bool = False) -> None:
-        if self._area is Area.TABLE or self._area is Area.INFOBOX:
+        if self._area in GRIDS:
             self._enter(self._end_cell, (given, header, self._items, self._item, self.found.linked), off=True)
             self._items, self._item = [], None
 
@@ -407,7 +411,7 @@ class Reader(SaxHandler):
         if (given.get("id") or "").startswith("cite_note"):
             self._enter(self._end_note, self._note, off=True, area=Area.REFERENCE)
             self._note = given["id"]
-        elif self._area is Area.INFOBOX:
+        elif self._area is INFOBOX:
             self._take_item()
             self._enter(self._end_item, self._item, off=None)
             self._item = len(self._tape)
@@ -462,7 +466,7 @@ class Reader(SaxHandler):
             self.found.name(note_id, named if isinstance(named, dict) else {})
 
     def _end_wiki_link(self, state: Any, text: list[str]) -> None:
-        self.found.link(state, text, self._area)
+        self.found.link(state, len(self._tape) - len(text), self._area)
 
     def _end_external_link(self, state: Any, text: list[str]) -> None:
         self.found.external_link(state, clean(text) or None)

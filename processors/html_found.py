@@ -128,8 +128,8 @@ class HtmlFound:
     def linked_since(self, number: int) -> tuple[str, ...]:
         return tuple(self._linked[number:])
 
-    def link(self, href: str, pieces: Sequence[str], area: Area) -> None:
-        """A link within the wiki. pieces: what is shown for it."""
+    def link(self, href: str, start: int, area: Area) -> None:
+        """A link within the wiki, whose text is on the tape from `start` on."""
         if href[:2] == "./" and "#" not in href and "?" not in href and "%" not in href:
             # What nearly all are, as in `title_of`.
             title, anchor, exists = href[2:].replace("_", " "), None, True
@@ -138,7 +138,8 @@ class HtmlFound:
             if leads is None:
                 leads = self._targets[href] = target(href)
             title, anchor, exists = leads
-        text = clean(pieces)
+        tape = self.tape
+        text = " ".join(tape[start].split()) if len(tape) == start + 1 else clean(tape[start:])
         if area is INFOBOX:
             self._linked.append(title)
         self._links.add(ShownLink(title, anchor, text, exists, area), len(title) + len(text))
@@ -151,7 +152,7 @@ class HtmlFound:
 
     def template(self, name: str, parameters: Mapping[str, str]) -> None:
         size = len(name) + _size(parameters)
-        self._templates.add(CalledTemplate(name=name, parameters=parameters), size)
+        self._templates.add(CalledTemplate(name, parameters), size)
 
     def infobox(self, box: Box) -> None:
         self._boxes.append(box)
@@ -268,7 +269,12 @@ def clean(pieces: Sequence[str]) -> str:
     text = "".join(pieces)
     if BREAK not in text:
         return " ".join(text.split())
-    lines = [" ".join(words) for line in text.split(BREAK) if (words := line.split())]
+    # Of what Python takes for a space one alone can be printed, and most lines have no other.
+    lines = [
+        line.strip() if line.isprintable() and "  " not in line else " ".join(line.split())
+        for line in text.split(BREAK)
+        if line and not line.isspace()
+    ]
     if NO_WIDTH in text:
         # Where a line may break; a line of nothing else is none.
         lines = [line for each in lines if (line := each.strip(NO_WIDTH))]

@@ -44,6 +44,7 @@ INFOBOX_TEMPLATE = re.compile(
 INVISIBLE = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 
 _TAG = re.compile(r"<[^<>]*+>")
+_RFT = re.compile(r"(?:\A|&)rft\.([^&=]*+)=([^&]++)")
 _TEX = re.compile(r"\{\\(?:display|text|script)style (.*)\}\s*\Z", re.DOTALL)
 
 
@@ -104,6 +105,8 @@ def target(href: str) -> Target:
     >>> target("./AC%2FDC#Early_years")
     Target(title='AC/DC', anchor='Early_years', exists=True)
     """
+    if href[:2] == "./" and href[2:3] != "." and "#" not in href and "?" not in href:
+        return Target(decoded(href[2:]).replace("_", " "), None, True)
     path, hash_mark, anchor = href.partition("#")
     path, _, query = path.partition("?")
     if path[:1] == ".":
@@ -185,13 +188,11 @@ def open_url(title: str) -> Mapping[str, str]:
     {'btitle': 'Moon | Sun'}
     """
     fields: dict[str, str] = {}
-    for part in title.split("&"):
-        if part.startswith("rft."):
-            key, _, value = part[4:].partition("=")
-            if value and key not in fields:
-                value = decoded(value.replace("+", " "))
-                # The template that made it wrote a bar or an ampersand as an entity.
-                fields[key] = html.unescape(value) if "&" in value else value
+    for key, value in _RFT.findall(title):
+        if key not in fields:
+            value = decoded(value.replace("+", " "))
+            # The template that made it wrote a bar or an ampersand as an entity.
+            fields[key] = html.unescape(value) if "&" in value else value
     return fields
 
 

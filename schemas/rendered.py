@@ -148,7 +148,7 @@ class Note:
     citation: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class CalledTemplate:
     """A template that the page itself calls, with its parameters as written; those called by templates are not known
     from HTML."""
