@@ -53,7 +53,6 @@ FILES = re.compile(r"mw:(?:File|Image|Video|Audio)")
 IDLE = frozenset({"mw:Entity", "mw:DisplaySpace", "mw:LocalizedAttrs", "mw:Nowiki", "mw:FallbackId"})
 # Attributes that may say something of an element whose name says nothing; and its classes.
 TELLING = frozenset({"typeof", "role", "style", "rel"})
-WIKI_LINK = ("rel", "mw:WikiLink")
 # Where a table is only a means of layout, and its text is that of what is around it.
 NO_TABLES = frozenset({Area.NAVIGATION, Area.NOTICE, Area.REFERENCE})
 # What is made of rows and cells.
@@ -154,19 +153,24 @@ class Reader(SaxHandler):
             depth += 1
             if depth > MAX_DEPTH:
                 self.deepest = depth
-            if tag == "a" and attrs and attrs[0] == WIKI_LINK:
-                # What is most of a page's elements, if it is a link and nothing else.
-                href = None
+            if tag == "a":
+                # Most of a page's elements are links and nothing else.
+                href = rel = None
                 for name, value in attrs:
                     if name == "href":
                         href = value
-                    elif name == "typeof" or name == "style":
+                    elif name == "rel":
+                        rel = value
+                    elif name == "style" or (name == "typeof" and value is not None):
                         break
                 else:
-                    if href is not None and "#cite_" not in href:
+                    if rel == "mw:WikiLink" and href is not None and "#cite_" not in href:
                         opened.append((depth, end_link, href, len(tape), False, self._area, self._body))
                         self._closes_at = depth
-                        return
+                    else:
+                        self._depth = depth
+                        follow(href or "", rel or "")
+                    return
             if tag in BREAKS:
                 write(BREAK)
             start = starts.get(tag)
@@ -183,9 +187,6 @@ class Reader(SaxHandler):
             given: Attributes = dict(attrs)  # type: ignore[arg-type] # None: told apart where it matters
             if given:
                 kind = given.get("typeof")
-                if tag == "a" and kind is None and "style" not in given:
-                    follow(given.get("href") or "", given.get("rel") or "")
-                    return
                 if kind is not None and kind not in IDLE:
                     self._start_typed(tag, kind, given)
                 classes = given.get("class")

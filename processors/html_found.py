@@ -145,10 +145,10 @@ class HtmlFound:
         self._links.add(ShownLink(title, anchor, text, exists, area), len(title) + len(text))
 
     def external_link(self, url: str, text: str | None) -> None:
-        self._external.add(ShownUrl(url=url, text=text), len(url) + len(text or ""))
+        self._external.add(ShownUrl(url, text), len(url) + len(text or ""))
 
     def interwiki_link(self, url: str, text: str | None) -> None:
-        self._interwiki.add(ShownUrl(url=url, text=text), len(url) + len(text or ""))
+        self._interwiki.add(ShownUrl(url, text), len(url) + len(text or ""))
 
     def template(self, name: str, parameters: Mapping[str, str]) -> None:
         size = len(name) + _size(parameters)

@@ -44,7 +44,6 @@ INFOBOX_TEMPLATE = re.compile(
 INVISIBLE = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 
 _TAG = re.compile(r"<[^<>]*+>")
-_RFT = re.compile(r"(?:\A|&)rft\.([^&=]*+)=([^&]++)")
 _TEX = re.compile(r"\{\\(?:display|text|script)style (.*)\}\s*\Z", re.DOTALL)
 
 
@@ -188,9 +187,10 @@ def open_url(title: str) -> Mapping[str, str]:
     {'btitle': 'Moon | Sun'}
     """
     fields: dict[str, str] = {}
-    for key, value in _RFT.findall(title):
-        if key not in fields:
-            value = decoded(value.replace("+", " "))
+    for part in f"&{title}".split("&rft.")[1:]:
+        key, _, said = part.partition("&")[0].partition("=")
+        if said and key not in fields:
+            value = decoded(said.replace("+", " "))
             # The template that made it wrote a bar or an ampersand as an entity.
             fields[key] = html.unescape(value) if "&" in value else value
     return fields

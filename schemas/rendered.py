@@ -51,7 +51,7 @@ class ShownCategory:
     sort_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class ShownUrl:
     """A link out of the wiki. text: as shown, None where there is none."""
 
