@@ -146,6 +146,7 @@ class Reader(SaxHandler):
         """Set what is called for each event. Closures: on a page of 5,000 elements a look-up of `self` counts."""
         depth = 0
         starts, kind_of, write, follow = self._starts, self._kind_of, self._write, self._follow
+        plain = self._kinds.plain
         opened, tape, end_link, found_link = self._open, self._tape, self._end_wiki_link, self.found.link
 
         def start_element(tag: str, attrs: tuple[tuple[str, str | None], ...]) -> None:
@@ -177,7 +178,7 @@ class Reader(SaxHandler):
             if start is None:
                 for name, value in attrs:
                     if name == "class":
-                        if value and kind_of(value):
+                        if value not in plain and value and kind_of(value):
                             break
                     elif name in TELLING and value not in IDLE:
                         break
@@ -191,7 +192,7 @@ class Reader(SaxHandler):
                     self._start_typed(tag, kind, given)
                 classes = given.get("class")
                 if (
-                    (classes and kind_of(classes))
+                    (classes and classes not in plain and kind_of(classes))
                     or "role" in given
                     or "none" in (given.get("style") or "")
                     or (tag == "span" and given.get("rel") == "mw:referencedBy")
@@ -409,9 +410,9 @@ class Reader(SaxHandler):
     # Lists and references
 
     def _start_item(self, given: Attributes) -> None:
-        if (given.get("id") or "").startswith("cite_note"):
+        if (note_id := given.get("id")) and note_id.startswith("cite_note"):
             self._enter(self._end_note, self._note, off=True, area=Area.REFERENCE)
-            self._note = given["id"]
+            self._note = note_id
         elif self._area is INFOBOX:
             self._take_item()
             self._enter(self._end_item, self._item, off=None)

@@ -142,7 +142,13 @@ class HtmlFound:
         text = " ".join(tape[start].split()) if len(tape) == start + 1 else clean(tape[start:])
         if area is INFOBOX:
             self._linked.append(title)
-        self._links.add(ShownLink(title, anchor, text, exists, area), len(title) + len(text))
+        kept = self._links
+        kept.total += 1
+        kept.left -= len(title) + len(text) + 1
+        if kept.left >= 0 and len(kept.items) < MAX_ITEMS:
+            kept.items.append(ShownLink(title, anchor, text, exists, area))
+        else:
+            kept.left = -1
 
     def external_link(self, url: str, text: str | None) -> None:
         self._external.add(ShownUrl(url, text), len(url) + len(text or ""))
