@@ -142,13 +142,7 @@ class HtmlFound:
         text = " ".join(tape[start].split()) if len(tape) == start + 1 else clean(tape[start:])
         if area is INFOBOX:
             self._linked.append(title)
-        kept = self._links
-        kept.total += 1
-        kept.left -= len(title) + len(text) + 1
-        if kept.left >= 0 and len(kept.items) < MAX_ITEMS:
-            kept.items.append(ShownLink(title, anchor, text, exists, area))
-        else:
-            kept.left = -1
+        self._links.add(ShownLink(title, anchor, text, exists, area), len(title) + len(text))
 
     def external_link(self, url: str, text: str | None) -> None:
         self._external.add(ShownUrl(url, text), len(url) + len(text or ""))
@@ -319,15 +313,7 @@ def _category_size(category: ShownCategory) -> int:
 
 
 def _note(note_id: str, note: _Note) -> Note:
-    return Note(
-        id=note_id,
-        name=note.name,
-        group=note.group,
-        text=note.text,
-        marks=note.marks,
-        urls=tuple(note.urls),
-        citation=note.citation,
-    )
+    return Note(note_id, note.name, note.group, note.text, note.marks, tuple(note.urls), note.citation)
 
 
 def _note_size(note: Note) -> int:

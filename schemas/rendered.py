@@ -51,6 +51,7 @@ class ShownCategory:
     sort_key: str | None = None
 
 
+# Not frozen and made by position, like all of which a page has thousands: otherwise each takes three times as long.
 @dataclass(slots=True)
 class ShownUrl:
     """A link out of the wiki. text: as shown, None where there is none."""
@@ -67,7 +68,6 @@ class ShownRedirect:
     anchor: str | None = None
 
 
-# Not frozen and not by keyword: there are thousands on a page, and each takes three times and twice as long so.
 @dataclass(slots=True)
 class ShownLink:
     """A link to a page of the wiki. title: with prefix, spaces. text: as shown, "" where it is a picture. exists: false
@@ -132,7 +132,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Note:
     """A reference or a footnote as it is listed. id: of its element. marks: how often the page refers to it.
 
