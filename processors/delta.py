@@ -33,7 +33,7 @@ _IN_WORD = r"[^\s!-/:-@\[-`{-~\u00a1-\u00bf\u2000-\u206f\u3000-\u303f\uff00-\uff
 WORD = re.compile(rf"{_IN_WORD}++(?:[-'’]{_IN_WORD}++)*+")
 # Marks of lists, and bold and italics: counted, since they have no name and no place of their own.
 LIST = re.compile(r"\n([*#:;]++)")
-QUOTES = re.compile(r"'{2,}+")
+QUOTES = re.compile(r"''++")
 RULE = re.compile(r"\n-{4,}+")
 ELEMENT = re.compile(
     r"<(/?)(table|b|i|u|s|del|ins|small|big|sub|sup|font|blockquote|center|span|nowiki|pre|br|hr)\b[^<>]*+>",

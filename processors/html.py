@@ -13,25 +13,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
 from turbohtml.saxparse import SaxHandler, sax_parse
 
 from processors.html_boxes import Box, Cell, Grid, span
-from processors.html_found import BREAK, HtmlFound, clean
+from processors.html_found import BREAK, INFOBOX, HtmlFound, clean
 from processors.html_marks import (
     INFOBOX_TEMPLATE,
     INVISIBLE,
     Kind,
     Kinds,
-    Target,
     category,
+    decoded,
     formula,
-    open_url,
     pixels,
     read_json,
     target,
     template_calls,
+    title_of,
     variant_text,
     without_prefix,
 )
@@ -52,8 +51,12 @@ HEADINGS = {"h1": 1, "h2": 2, "h3": 3, "h4": 4, "h5": 5, "h6": 6}
 FILES = re.compile(r"mw:(?:File|Image|Video|Audio)")
 # Types that say nothing to us; they are most of all.
 IDLE = frozenset({"mw:Entity", "mw:DisplaySpace", "mw:LocalizedAttrs", "mw:Nowiki", "mw:FallbackId"})
+# Attributes that may say something of an element whose name says nothing; and its classes.
+TELLING = frozenset({"typeof", "role", "style", "rel"})
 # Where a table is only a means of layout, and its text is that of what is around it.
 NO_TABLES = frozenset({Area.NAVIGATION, Area.NOTICE, Area.REFERENCE})
+# What is made of rows and cells.
+GRIDS = (Area.TABLE, Area.INFOBOX)
 
 Attributes = dict[str, str]
 Closer = Callable[[Any, list[str]], None]
@@ -78,7 +81,8 @@ def read_html(html: str) -> Rendered:
 
 def _encodable(html: str) -> str:
     try:
-        html.encode()
+        # That of all encodings which takes the least time.
+        html.encode("utf-16-le")
     except UnicodeEncodeError:
         return html.encode("utf-8", "replace").decode()
     return html
@@ -113,7 +117,6 @@ class Reader(SaxHandler):
         self._tex = ""
         self._in_formula = False
         self._made_by: dict[str, str] = {}
-        self._targets: dict[str, Target] = {}
         self._kinds = Kinds()
         self._kind_of = self._kinds.__getitem__
         self._starts: dict[str, Callable[[Attributes], None]] = {
@@ -142,48 +145,78 @@ class Reader(SaxHandler):
     def _listen(self) -> None:
         """Set what is called for each event. Closures: on a page of 5,000 elements a look-up of `self` counts."""
         depth = 0
-        starts, kind_of, write, follow, close = self._starts, self._kind_of, self._write, self._follow, self._close
-        opened, tape, end_link = self._open, self._tape, self._end_wiki_link
+        starts, kind_of, write, follow = self._starts, self._kind_of, self._write, self._follow
+        plain = self._kinds.plain
+        opened, tape, end_link, found_link = self._open, self._tape, self._end_wiki_link, self.found.link
 
         def start_element(tag: str, attrs: tuple[tuple[str, str | None], ...]) -> None:
             nonlocal depth
             depth += 1
             if depth > MAX_DEPTH:
                 self.deepest = depth
+            if tag == "a":
+                # Most of a page's elements are links and nothing else.
+                href = rel = None
+                for name, value in attrs:
+                    if name == "href":
+                        href = value
+                    elif name == "rel":
+                        rel = value
+                    elif name == "style" or (name == "typeof" and value is not None):
+                        break
+                else:
+                    if rel == "mw:WikiLink" and href is not None and "#cite_" not in href:
+                        opened.append((depth, end_link, href, len(tape), False, self._area, self._body))
+                        self._closes_at = depth
+                    else:
+                        self._depth = depth
+                        follow(href or "", rel or "")
+                    return
             if tag in BREAKS:
                 write(BREAK)
             start = starts.get(tag)
-            if start is None and (not attrs or (len(attrs) == 1 and attrs[0][0] == "id")):
-                return
+            if start is None:
+                for name, value in attrs:
+                    if name == "class":
+                        if value not in plain and value and kind_of(value):
+                            break
+                    elif name in TELLING and value not in IDLE:
+                        break
+                else:
+                    return
             self._depth = depth
             given: Attributes = dict(attrs)  # type: ignore[arg-type] # None: told apart where it matters
-            kind = given.get("typeof")
-            if tag == "a" and kind is None and "style" not in given:
-                href = given.get("href") or ""
-                if given.get("rel") == "mw:WikiLink" and "#cite_" not in href:
-                    # `_enter`, for what is most of a page's elements.
-                    opened.append((depth, end_link, href, len(tape), False, self._area, self._body))
-                    self._closes_at = depth
-                else:
-                    follow(href, given.get("rel") or "")
-                return
-            if kind is not None and kind not in IDLE:
-                self._start_typed(tag, kind, given)
-            classes = given.get("class")
-            if (
-                (classes and kind_of(classes))
-                or "role" in given
-                or "none" in (given.get("style") or "")
-                or (tag == "span" and given.get("rel") == "mw:referencedBy")
-            ):
-                self._start_classed(tag, given)
+            if given:
+                kind = given.get("typeof")
+                if kind is not None and kind not in IDLE:
+                    self._start_typed(tag, kind, given)
+                classes = given.get("class")
+                if (
+                    (classes and classes not in plain and kind_of(classes))
+                    or "role" in given
+                    or "none" in (given.get("style") or "")
+                    or (tag == "span" and given.get("rel") == "mw:referencedBy")
+                ):
+                    self._start_classed(tag, given)
             if start is not None:
                 start(given)
 
         def end_element(tag: str) -> None:
             nonlocal depth
             while depth == self._closes_at:
-                close()
+                _, closer, state, start, off, self._area, self._body = opened.pop()
+                self._closes_at = opened[-1][0] if opened else 0
+                if closer is end_link:
+                    found_link(state, start, self._area)
+                elif closer is None:
+                    del tape[start:]
+                elif off is None:
+                    closer(state, [])
+                else:
+                    text = tape[start:]
+                    if off:
+                        del tape[start:]
+                    closer(state, text)
             depth -= 1
             if tag in BREAKS:
                 write(BREAK)
@@ -214,21 +247,6 @@ class Reader(SaxHandler):
         if area is not None:
             self._area = area
 
-    def _close(self) -> None:
-        opened, tape = self._open, self._tape
-        _, closer, state, start, off, self._area, self._body = opened.pop()
-        self._closes_at = opened[-1][0] if opened else 0
-        if closer is None:
-            del tape[start:]
-            return
-        if off is None:
-            closer(state, [])
-            return
-        text = tape[start:]
-        if off:
-            del tape[start:]
-        closer(state, text)
-
     def _mute(self, given: Attributes) -> None:
         self._enter(None, off=True)
 
@@ -237,6 +255,8 @@ class Reader(SaxHandler):
     def _start_typed(self, tag: str, kind: str, given: Attributes) -> None:
         if "mw:Transclusion" in kind:
             self._template_calls(given)
+            if kind == "mw:Transclusion":
+                return
         if "mw:Extension/ref" in kind and "mw:Extension/references" not in kind:
             self._enter(self._end_mark, self._mark, off=True)
             self._mark = given
@@ -289,7 +309,7 @@ class Reader(SaxHandler):
             self._tex, self._in_formula = "", True
         elif kind is Kind.CITATION:
             if self._note is not None:
-                self.found.citation(self._note, open_url(given.get("title") or ""))
+                self.found.citation(self._note, given.get("title") or "")
         elif tag in {"div", "aside"} and self._box is None and self._area is Area.TEXT:
             self._start_box(given)
 
@@ -335,7 +355,7 @@ class Reader(SaxHandler):
         self._grid, self._grid_number, self._cells = state
 
     def _start_table_caption(self, given: Attributes) -> None:
-        if self._area is Area.TABLE or self._area is Area.INFOBOX:
+        if self._area in GRIDS:
             self._flush_loose()
             self._enter(self._end_table_caption, off=True)
 
@@ -353,7 +373,7 @@ class Reader(SaxHandler):
             del self._tape[start:]
 
     def _start_row(self, given: Attributes) -> None:
-        if self._area is Area.TABLE or self._area is Area.INFOBOX:
+        if self._area in GRIDS:
             self._flush_loose()
             self._enter(self._end_row, self._cells, off=None)
             self._cells = []
@@ -366,7 +386,7 @@ class Reader(SaxHandler):
             self._grid.add(cells)
 
     def _start_cell(self, given: Attributes, header: bool = False) -> None:
-        if self._area is Area.TABLE or self._area is Area.INFOBOX:
+        if self._area in GRIDS:
             self._enter(self._end_cell, (given, header, self._items, self._item, self.found.linked), off=True)
             self._items, self._item = [], None
 
@@ -390,10 +410,10 @@ class Reader(SaxHandler):
     # Lists and references
 
     def _start_item(self, given: Attributes) -> None:
-        if (given.get("id") or "").startswith("cite_note"):
+        if (note_id := given.get("id")) and note_id.startswith("cite_note"):
             self._enter(self._end_note, self._note, off=True, area=Area.REFERENCE)
-            self._note = given["id"]
-        elif self._area is Area.INFOBOX:
+            self._note = note_id
+        elif self._area is INFOBOX:
             self._take_item()
             self._enter(self._end_item, self._item, off=None)
             self._item = len(self._tape)
@@ -440,8 +460,7 @@ class Reader(SaxHandler):
         mark, self._mark = self._mark, None
         if mark is None:
             return
-        anchor = href.partition("#")[2]
-        note_id = unquote(anchor) if "%" in anchor else anchor
+        note_id = decoded(href.partition("#")[2])
         if not self.found.mark(note_id):
             # Its first mark: the others say the same.
             doc = read_json(mark.get("data-mw") or "")
@@ -449,10 +468,7 @@ class Reader(SaxHandler):
             self.found.name(note_id, named if isinstance(named, dict) else {})
 
     def _end_wiki_link(self, state: Any, text: list[str]) -> None:
-        leads = self._targets.get(state)
-        if leads is None:
-            leads = self._targets[state] = target(state)
-        self.found.link(leads, clean(text), self._area)
+        self.found.link(state, len(self._tape) - len(text), self._area)
 
     def _end_external_link(self, state: Any, text: list[str]) -> None:
         self.found.external_link(state, clean(text) or None)
@@ -509,7 +525,7 @@ class Reader(SaxHandler):
         if resource is None:
             return
         self.found.medium(
-            title=without_prefix(target(resource).title),
+            title=without_prefix(title_of(resource)),
             kind=kind,
             width=pixels(given.get("width")),
             height=pixels(given.get("height")),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar, cast
 
 from processors.html_boxes import Box, Grid
-from processors.html_marks import Target
+from processors.html_marks import Target, open_url, target
 from schemas.json_text import as_text
 from schemas.rendered import (
     Area,
@@ -31,6 +32,8 @@ MAX_ABSTRACT = 50_000
 MAX_ITEMS = 10_000
 BREAK = "\x1e"
 NO_WIDTH = "\u200b"
+# Looked up once: to find a member by its name takes as long as three calls of a method.
+INFOBOX = Area.INFOBOX
 
 Item = TypeVar("Item")
 
@@ -100,12 +103,13 @@ class HtmlFound:
         self.media: list[_Medium] = []
         self.languages: Kept[str] = Kept(50_000)
         self._categories: dict[str, str | None] = {}
+        self._targets: dict[str, Target] = {}
         self._linked: list[str] = []
         self._links: Kept[ShownLink] = Kept(300_000)
         self._external: Kept[ShownUrl] = Kept(200_000)
         self._interwiki: Kept[ShownUrl] = Kept(50_000)
         self._templates: Kept[CalledTemplate] = Kept(300_000)
-        self._notes: dict[str, _Note] = {}
+        self._notes: defaultdict[str, _Note] = defaultdict(_Note)
         self._boxes: list[Box] = []
         self._grids: list[Grid] = []
 
@@ -124,22 +128,31 @@ class HtmlFound:
     def linked_since(self, number: int) -> tuple[str, ...]:
         return tuple(self._linked[number:])
 
-    def link(self, leads: Target, text: str, area: Area) -> None:
-        if area is Area.INFOBOX:
-            self._linked.append(leads.title)
-        title, anchor, exists = leads
-        link = ShownLink(title=title, anchor=anchor, text=text, exists=exists, area=area)
-        self._links.add(link, len(title) + len(text))
+    def link(self, href: str, start: int, area: Area) -> None:
+        """A link within the wiki, whose text is on the tape from `start` on."""
+        if href[:2] == "./" and "#" not in href and "?" not in href and "%" not in href:
+            # What nearly all are, as in `title_of`.
+            title, anchor, exists = href[2:].replace("_", " "), None, True
+        else:
+            leads = self._targets.get(href)
+            if leads is None:
+                leads = self._targets[href] = target(href)
+            title, anchor, exists = leads
+        tape = self.tape
+        text = " ".join(tape[start].split()) if len(tape) == start + 1 else clean(tape[start:])
+        if area is INFOBOX:
+            self._linked.append(title)
+        self._links.add(ShownLink(title, anchor, text, exists, area), len(title) + len(text))
 
     def external_link(self, url: str, text: str | None) -> None:
-        self._external.add(ShownUrl(url=url, text=text), len(url) + len(text or ""))
+        self._external.add(ShownUrl(url, text), len(url) + len(text or ""))
 
     def interwiki_link(self, url: str, text: str | None) -> None:
-        self._interwiki.add(ShownUrl(url=url, text=text), len(url) + len(text or ""))
+        self._interwiki.add(ShownUrl(url, text), len(url) + len(text or ""))
 
     def template(self, name: str, parameters: Mapping[str, str]) -> None:
-        size = len(name) + sum(len(key) + len(value) + 4 for key, value in parameters.items())
-        self._templates.add(CalledTemplate(name=name, parameters=parameters), size)
+        size = len(name) + _size(parameters)
+        self._templates.add(CalledTemplate(name, parameters), size)
 
     def infobox(self, box: Box) -> None:
         self._boxes.append(box)
@@ -161,7 +174,7 @@ class HtmlFound:
 
     def mark(self, note_id: str) -> bool:
         """The page refers to a note. Returns whether its name is known."""
-        note = self._notes.setdefault(note_id, _Note())
+        note = self._notes[note_id]
         note.marks += 1
         return note.name is not None
 
@@ -172,16 +185,16 @@ class HtmlFound:
         note.group = note.group or (as_text(group) if group else None)
 
     def note(self, note_id: str, text: str) -> None:
-        note = self._notes.setdefault(note_id, _Note())
+        note = self._notes[note_id]
         note.text, note.listed = text, True
 
     def cited_url(self, note_id: str, url: str) -> None:
-        self._notes.setdefault(note_id, _Note()).urls.append(url)
+        self._notes[note_id].urls.append(url)
 
-    def citation(self, note_id: str, fields: Mapping[str, str]) -> None:
-        """Of several works in one note the first."""
-        note = self._notes.setdefault(note_id, _Note())
-        note.citation = note.citation or fields
+    def citation(self, note_id: str, title: str) -> None:
+        """Of several works in one note the first. title: a COinS."""
+        note = self._notes[note_id]
+        note.citation = note.citation or open_url(title)
 
     def record(self, parser: str, degraded: tuple[Beyond, ...]) -> Rendered:
         """All of it, bounded."""
@@ -251,15 +264,21 @@ class HtmlFound:
 def clean(pieces: Sequence[str]) -> str:
     """Text as it is shown: one space for any, one line for each block."""
     if len(pieces) == 1:
-        return " ".join(pieces[0].replace(BREAK, " ").split())
+        # A break is a space to Python as well.
+        return " ".join(pieces[0].split())
     text = "".join(pieces)
     if BREAK not in text:
         return " ".join(text.split())
-    lines = [" ".join(line.split()) for line in text.split(BREAK)]
+    # Of what Python takes for a space one alone can be printed, and most lines have no other.
+    lines = [
+        line.strip() if line.isprintable() and "  " not in line else " ".join(line.split())
+        for line in text.split(BREAK)
+        if line and not line.isspace()
+    ]
     if NO_WIDTH in text:
         # Where a line may break; a line of nothing else is none.
-        lines = [line.strip(NO_WIDTH) for line in lines]
-    return "\n".join([line for line in lines if line])
+        lines = [line for each in lines if (line := each.strip(NO_WIDTH))]
+    return "\n".join(lines)
 
 
 def _keep(items: Iterable[Item], characters: int, size: Callable[[Item], int]) -> Kept[Item]:
@@ -294,20 +313,16 @@ def _category_size(category: ShownCategory) -> int:
 
 
 def _note(note_id: str, note: _Note) -> Note:
-    return Note(
-        id=note_id,
-        name=note.name,
-        group=note.group,
-        text=note.text,
-        marks=note.marks,
-        urls=tuple(note.urls),
-        citation=note.citation,
-    )
+    return Note(note_id, note.name, note.group, note.text, note.marks, tuple(note.urls), note.citation)
 
 
 def _note_size(note: Note) -> int:
-    fields = sum(len(key) + len(value) + 4 for key, value in note.citation.items())
-    return len(note.id) + len(note.text) + fields + sum(map(len, note.urls))
+    return len(note.id) + len(note.text) + _size(note.citation) + sum(map(len, note.urls))
+
+
+def _size(texts: Mapping[str, str]) -> int:
+    """What names and values take as JSON."""
+    return sum(map(len, texts)) + sum(map(len, texts.values())) + 4 * len(texts)
 
 
 def _infobox(box: Box) -> Infobox:

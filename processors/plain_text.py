@@ -5,9 +5,10 @@ from __future__ import annotations
 import html
 import re
 
+# Expressions begin with characters as they stand, wherever that can be: such are looked for ten times as fast.
 BREAK = re.compile(r"<(?:br|p|li|tr|hr)\b[^<>]*+>", re.IGNORECASE)
 TAG = re.compile(r"</?[a-zA-Z][^<>]*+>")
-QUOTES = re.compile(r"'{2,}+")
+QUOTES = re.compile(r"''++")
 SWITCH = re.compile(r"__[^\W\d_]{3,40}__")
 # Marks at the start of a line: lists, rules, and what is left of tables that a template began or nobody ended.
 LINE = re.compile(r"\n(?:([*#:;]++)[ \t]*+|-{4,}+|[ \t]*+(?:\{\||\|)[^\n]*+|[ \t]++)")
@@ -17,8 +18,11 @@ MARK = "\x7f"
 HOLE = "\x02"
 BEFORE_HOLE = frozenset("(（,;،؛、，；'")
 _PARTED = r"\s,;:،؛、，；:/"
-EMPTY = re.compile(rf" ?[(（][{_PARTED}–—-]*+{HOLE}[{_PARTED}{HOLE}–—-]*+[)）]")
-FIRST = re.compile(rf"([(（])[{_PARTED}]*+{HOLE}[{_PARTED}{HOLE}]*+")
+_EMPTY = rf"[{_PARTED}–—-]*+{HOLE}[{_PARTED}{HOLE}–—-]*+[)）]"
+_FIRST = rf"[{_PARTED}]*+{HOLE}[{_PARTED}{HOLE}]*+"
+# Where there are brackets of both widths, and where all are narrow.
+EMPTY, EMPTY_NARROW = re.compile(rf"[(（]{_EMPTY}"), re.compile(rf"\({_EMPTY}")
+FIRST, FIRST_NARROW = re.compile(rf"([(（]){_FIRST}"), re.compile(rf"(\(){_FIRST}")
 LAST = re.compile(rf"[,;،؛、，；] ?{HOLE}[{_PARTED}{HOLE}]{{0,40}}(?=[)）])")
 # Wikis in these languages write one page for several scripts or countries, and `-{...}-` where a word differs.
 VARIANTS = frozenset(
@@ -27,8 +31,8 @@ VARIANTS = frozenset(
 VARIANT = re.compile(r"-\{([^{}\n]*+)\}-|-\{(?:[A-Za-z;-]*+\|)?\Z|\A\}-")
 FOR_ONE = re.compile(r"\s*+[a-z]{2,4}(?:-[a-z]+)?\s*+:([^;]*+)")
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-SPACES = re.compile(r" {2,}+")
-BLANK = re.compile(r"\n{3,}+")
+SPACES = re.compile(r"  ++")
+BLANK = re.compile(r"\n\n\n++")
 
 
 def clean(text: str, lists: bool = False) -> str:
@@ -77,8 +81,20 @@ def fill_holes(text: str) -> str:
     'Berlin and Riga (born 1201)'
     """
     if ")" in text or "）" in text:
-        text = LAST.sub("", FIRST.sub(r"\1", EMPTY.sub("", text)))
+        empty, first = (EMPTY, FIRST) if "（" in text else (EMPTY_NARROW, FIRST_NARROW)
+        text = LAST.sub("", first.sub(r"\1", _without(text, empty)))
     return text.replace(HOLE, "")
+
+
+def _without(text: str, empty: re.Pattern[str]) -> str:
+    """Brackets that hold nothing go, each with one space before it."""
+    kept, at = [], 0
+    for match in empty.finditer(text):
+        start = match.start()
+        kept.append(text[at : start - (start > at and text[start - 1] == " ")])
+        at = match.end()
+    kept.append(text[at:])
+    return "".join(kept)
 
 
 def without_variants(text: str) -> str:

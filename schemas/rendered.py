@@ -51,7 +51,8 @@ class ShownCategory:
     sort_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen and made by position, like all of which a page has thousands: otherwise each takes three times as long.
+@dataclass(slots=True)
 class ShownUrl:
     """A link out of the wiki. text: as shown, None where there is none."""
 
@@ -67,8 +68,7 @@ class ShownRedirect:
     anchor: str | None = None
 
 
-# Not frozen: there are thousands on a page, and freezing makes each take three times as long.
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class ShownLink:
     """A link to a page of the wiki. title: with prefix, spaces. text: as shown, "" where it is a picture. exists: false
     for a red link."""
@@ -132,7 +132,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Note:
     """A reference or a footnote as it is listed. id: of its element. marks: how often the page refers to it.
 
@@ -148,7 +148,7 @@ class Note:
     citation: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class CalledTemplate:
     """A template that the page itself calls, with its parameters as written; those called by templates are not known
     from HTML."""

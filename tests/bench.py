@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import random
 import resource
@@ -281,41 +282,53 @@ def large_edits(count: int = 25) -> list[tuple[str, str, str]]:
 
 
 def hostile_pages() -> None:
-    """The worst of the made-up hostile pages and of edits of them, and how much longer twice as much takes.
-
-    Growth is that of the work: without Python's garbage collection, which starts to look at what a page is made of from
-    some size on.
-    """
+    """The worst of the made-up hostile pages and of edits of them, and how much longer twice as much takes."""
     namespaces = namespaces_of("enwiki")
-
-    def took(length: int) -> dict[str, float]:
-        spent = {}
-        for name, text in hostile(length).items():
-            began = time.process_time()
-            scan(text, namespaces)
-            spent[name] = time.process_time() - began
-        return spent
-
-    whole, most = took(200_000), took(2_000_000)
-    gc.disable()
-    rounds = [(took(150_000), took(300_000)) for _ in range(2)]
-    gc.enable()
-    halves, wholes = ({name: min(r[side][name] for r in rounds) for name in whole} for side in (0, 1))
-    growth = {name: wholes[name] / halves[name] for name in whole if halves[name] > 0.01}
-    for length, spent in (("200 KB", whole), ("2 MB", most)):
-        worst = max(spent, key=lambda name: spent[name])
-        print(f"{'hostile, ' + length:<34}{spent[worst]:>10.2f} s  worst of {len(spent)}: {worst}")
     for length, label in ((200_000, "200 KB"), (2_000_000, "2 MB")):
-        spent = {}
-        for name, text in hostile(length).items():
-            began = time.process_time()
-            # The halves changed places, and one of them its lines.
-            compare(text, text[length // 2 :].replace("a", "e") + text[: length // 2], namespaces)
-            spent[name] = time.process_time() - began
+        spent = {name: seconds(lambda text=text: scan(text, namespaces)) for name, text in hostile(length).items()}
+        worst = max(spent, key=lambda name: spent[name])
+        print(f"{'hostile, ' + label:<34}{spent[worst]:>10.2f} s  worst of {len(spent)}: {worst}")
+    for length, label in ((200_000, "200 KB"), (2_000_000, "2 MB")):
+        # The halves changed places, and one of them its lines.
+        edits = {
+            name: (text, text[length // 2 :].replace("a", "e") + text[: length // 2])
+            for name, text in hostile(length).items()
+        }
+        spent = {name: seconds(lambda edit=edit: compare(*edit, namespaces)) for name, edit in edits.items()}
         worst = max(spent, key=lambda name: spent[name])
         print(f"{'hostile pair, ' + label:<34}{spent[worst]:>10.2f} s  worst of {len(spent)}: {worst}")
+    growth = hostile_growth(150_000)
     worst = max(growth, key=lambda name: growth[name])
     print(f"{'hostile, twice as long':<34}{growth[worst]:>10.2f} ×  worst: {worst}")
+
+
+def hostile_growth(length: int, rounds: int = 5) -> dict[str, float]:
+    """How much longer twice as much takes, of each made-up hostile page that takes long enough to be measured.
+
+    The least of some rounds, one length after the other in each: the worst of forty ratios is else that of the page in
+    whose time something else ran. And without Python's garbage collection, which starts to look at what a page is made
+    of from some size on.
+    """
+    namespaces = namespaces_of("enwiki")
+    growth = {}
+    halves, wholes = hostile(length), hostile(2 * length)
+    gc.disable()
+    for name in halves:
+        half = whole = math.inf
+        for _ in range(rounds):
+            half = min(half, seconds(lambda text=halves[name]: scan(text, namespaces)))
+            whole = min(whole, seconds(lambda text=wholes[name]: scan(text, namespaces)))
+        if half > 0.01:
+            growth[name] = whole / half
+    gc.enable()
+    return growth
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """CPU seconds of the work."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 def observe(count: int = 200_000) -> None:

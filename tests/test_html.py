@@ -278,6 +278,16 @@ def test_the_record_says_which_revision_it_is_and_where_a_redirect_leads() -> No
     assert found.source == "html"
 
 
+def test_a_link_may_be_hidden_made_by_a_template_or_without_an_address() -> None:
+    found = page(
+        '<p><a rel="mw:WikiLink" href="./A" style="display: none">a</a>'
+        f'<a rel="mw:WikiLink" href="./B%20c" {transclusion("T")}>b</a> <a rel="mw:WikiLink">c</a> '
+        '<a typeof rel="mw:WikiLink" href="./D">d</a></p>'
+    )
+    assert [(link.title, link.text) for link in found.links] == [("A", "a"), ("B c", "b"), ("", "c"), ("D", "d")]
+    assert (found.plain_text, [call.name for call in found.templates]) == ("b c d", ["T"])
+
+
 def test_links_that_leave_the_wiki_are_kept_apart() -> None:
     found = page(
         '<p><a rel="mw:ExtLink nofollow" href="https://example.org/">out</a> <a rel="mw:WikiLink/Interwiki" '

@@ -264,6 +264,8 @@ def test_plain_text_keeps_what_readers_read() -> None:
         ("Berlin ({{lang-de|x}}; {{IPA|y}}) is", "Berlin is"),
         ("Kiel ({{a}} – {{b}}) is", "Kiel is"),
         ("柏林（''{{lang|de|x}}''）是", "柏林是"),
+        ("柏林 （''{{lang|de|x}}''）（{{a}}，生）({{b}}) 是", "柏林（生） 是"),
+        ("Ulm ({{a}})({{b}}) ({{c}}) is", "Ulm is"),
         ("Riga ({{b}}, born 1201, {{c}}) is", "Riga (born 1201) is"),
         ("call f() or f(a, ) or ( )", "call f() or f(a, ) or ( )"),
         ("''{{a}}'' (b)", "(b)"),
