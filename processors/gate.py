@@ -66,14 +66,18 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
     decisions: list[Decision] = []
     for fire_ms, _, _, lanes, edit in due_by(page, heard_ms, rules):
         for lane in lanes:
-            if edit.states[lane] != PENDING or (edit.signals and barred_by_now(page, edit, lane, rules, decisions)):
+            if edit.states[lane] != PENDING:
                 continue
-            if not page.tricky:
-                release(page, edit, lane, fire_ms, rules, decisions)
-            else:
+            if page.tricky:
                 verdict = outcome(page, edit, lane, rules)
-                if verdict.fire_ms <= heard_ms[edit.plan.watermarks[lane]]:
-                    settle(page, edit, lane, verdict, rules, decisions)
+                if verdict.fire_ms > heard_ms[edit.plan.watermarks[lane]]:
+                    continue  # what fired before it put it off; until then others may take its place
+            if edit.signals and barred_by_now(page, edit, lane, rules, decisions):
+                continue
+            if page.tricky:
+                settle(page, edit, lane, verdict, rules, decisions)
+            else:
+                release(page, edit, lane, fire_ms, rules, decisions)
         close(page, edit, rules)
     _forget(page, max(heard_ms), rules)
     page.due_ms = next_due(page, rules)

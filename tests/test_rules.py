@@ -590,3 +590,13 @@ def test_a_revision_that_was_shown_again_hears_of_another_editor_like_any_that_w
     line.edit(3, at=5, user="c")
     line.heard(70)
     assert (2, "released") in [(d.rev_id, d.state.value) for d in line.decisions if d.epoch]
+
+
+def test_what_a_release_of_the_same_tick_puts_off_is_superseded_by_the_next_one_though_a_block_was_heard_by_then():
+    line = Ruled("hold = 50\nmax_hold = 900")
+    line.edit(1, at=0, user="Vandal")
+    line.edit(2, at=100, user="Vandal")
+    line.edit(3, at=105, user="Bo", revert={"rev_reverted_oldest_id": 1})
+    line.log("block", "block", 170, title="User:Vandal", params={})
+    # 60: 1 goes out, and is taken back by 3; so 2 waits on; 165: 3 goes out.
+    assert line.heard(200) == [(1, "released"), (1, "retracted"), (3, "released"), (2, "superseded")]
