@@ -48,7 +48,8 @@ def observe(page: Page, heard: Heard, rules: Rules) -> tuple[Page, list[Decision
     elif type(heard) is Told:
         told(page, heard, rules, decisions)
     elif type(heard) is Blocked:
-        barred = [e for e in page.open if e.user == heard.user and e.start_ms <= heard.signal.at_ms]
+        open_ = page.edits[-1:] if heard.waited else page.open
+        barred = [e for e in open_ if e in page.open and e.user == heard.user and e.start_ms <= heard.signal.at_ms]
         for edit in sorted(barred, key=lambda e: (e.rev_id, e.epoch)):
             tell(page, edit, heard.signal, rules, decisions)
     elif type(heard) is Flagged:

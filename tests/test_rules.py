@@ -600,3 +600,13 @@ def test_what_a_release_of_the_same_tick_puts_off_is_superseded_by_the_next_one_
     line.log("block", "block", 170, title="User:Vandal", params={})
     # 60: 1 goes out, and is taken back by 3; so 2 waits on; 165: 3 goes out.
     assert line.heard(200) == [(1, "released"), (1, "retracted"), (3, "released"), (2, "superseded")]
+
+
+def test_a_block_that_waits_for_edits_concerns_those_that_come_and_not_what_was_shown_again_since():
+    line = Ruled("hold = 50")
+    line.edit(1, at=10, user="Vandal")
+    line.log("block", "block", 20, title="User:Vandal", params={})
+    line.visibility(1, 20)
+    line.visibility(1, 15, now=True, before=False)
+    assert line.edit(2, at=12, user="Vandal") == [(2, "p", "withheld")]
+    assert line.heard(100) == [(1, "released")]
