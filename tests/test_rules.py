@@ -610,3 +610,13 @@ def test_a_block_that_waits_for_edits_concerns_those_that_come_and_not_what_was_
     line.visibility(1, 15, now=True, before=False)
     assert line.edit(2, at=12, user="Vandal") == [(2, "p", "withheld")]
     assert line.heard(100) == [(1, "released")]
+
+
+def test_an_older_revision_goes_nowhere_while_a_newer_one_is_out_however_many_came_since():
+    line = Ruled("hold = 0")
+    line.edit(1000, at=0)
+    made = [line.edit(rev, at=rev) for rev in range(1, 301)]
+    assert made == [[(rev, "p", "superseded")] for rev in range(1, 301)]
+    assert {d.superseded_by for d in line.decisions[1:]} == {1000}
+    line.visibility(1000, 301)
+    assert line.edit(301, at=302) == [(301, "p", "released")]
