@@ -18,7 +18,22 @@ from typing import Any
 import orjson
 import pytest
 from conftest import shared_data
-from histories import EDITORS, SETS, SHORT, Changing, Entry, History, Writer, by_page, objections, run, shard_of
+from histories import (
+    EDITORS,
+    SETS,
+    SHORT,
+    Changing,
+    Entry,
+    History,
+    Writer,
+    by_page,
+    disagreements,
+    fates_of,
+    misplaced,
+    objections,
+    run,
+    shard_of,
+)
 from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, run_state_machine_as_test
@@ -70,8 +85,9 @@ def hold(judge: type[History], *, histories: int = SMALL, random_state: int | No
 
 class AsTheOracleSays(Changing):
     def judge(self, log: list[Entry]) -> None:
-        decisions = run(shard_of(self.rules), log)
-        assert objections(log, self.rules, decisions) == []
+        expected = fates_of(log, self.rules)
+        assert disagreements(expected, run(shard_of(self.rules), log)) == []
+        assert misplaced(expected, log, self.rules) == []
 
 
 class ProvenByItself(History):

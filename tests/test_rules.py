@@ -620,3 +620,14 @@ def test_an_older_revision_goes_nowhere_while_a_newer_one_is_out_however_many_ca
     assert {d.superseded_by for d in line.decisions[1:]} == {1000}
     line.visibility(1000, 301)
     assert line.edit(301, at=302) == [(301, "p", "released")]
+
+
+def test_what_a_late_tag_clears_goes_out_at_the_next_tick_if_its_own_fire_time_is_past():
+    line = Ruled("hold = 50\nmax_hold = 900")
+    line.edit(1, at=0, user="Vandal")
+    line.log("block", "block", 1, title="User:Vandal", params={})
+    line.edit(2, at=10, user="Bo")
+    assert line.heard(100) == []
+    line.tags(1, 60, "mw-reverted")
+    assert line.heard(101) == [(2, "released")]
+    assert line.decisions[-1].decided_for_ms == EPOCH + 70_000
