@@ -631,3 +631,14 @@ def test_what_a_late_tag_clears_goes_out_at_the_next_tick_if_its_own_fire_time_i
     line.tags(1, 60, "mw-reverted")
     assert line.heard(101) == [(2, "released")]
     assert line.decisions[-1].decided_for_ms == EPOCH + 70_000
+
+
+def test_an_edit_that_comes_under_a_rule_of_0_goes_out_at_the_next_tick_though_time_has_not_moved():
+    line = Ruled('match = { topic = ["Culture.*"] }\nhold = 200', "hold = 0")
+    found = {"predictions": [], "model_name": "m", "model_version": "1"}
+    doc = {"wiki_id": "", "page": {"page_id": 7}, "revision": {"rev_id": 1}}
+    line.event(TOPIC_PREDICTION, doc | {"predicted_classification": found | {"probabilities": {"Culture.A": 1.0}}}, 0)
+    line.edit(1, at=0)
+    assert line.heard(10) == []
+    line.event(TOPIC_PREDICTION, doc | {"predicted_classification": found | {"probabilities": {"STEM": 1.0}}}, 0)
+    assert line.heard(10) == [(1, "released")]
