@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from processors.hear import Edited
-from processors.lineage import between, find, reviewed_head
+from processors.lineage import between, find, newest_out
 from processors.neighbours import note_neighbours
 from processors.plans import Rules
 from processors.release import release
@@ -138,8 +138,8 @@ def _release_what_is_out_already(page: Page, edit: Edit, rules: Rules, decisions
     if edit.epoch or "create" in edit.context[1]:
         return
     for lane, rule in enumerate(edit.plan.rules):
-        if rule.restore and page.newest[lane] and edit.states[lane] == PENDING and edit.plan.holds_ms[lane]:
-            head = reviewed_head(page, lane, edit)
+        if rule.restore and edit.states[lane] == PENDING and edit.plan.holds_ms[lane]:
+            head = newest_out(page, lane)
             if head is not None and head.sha1 == edit.sha1:
                 same = Signal(
                     kind=SignalKind.RESTORES, event_id=head.event_id, at_ms=edit.start_ms, by_rev_id=head.rev_id

@@ -48,7 +48,8 @@ def observe(page: Page, heard: Heard, rules: Rules) -> tuple[Page, list[Decision
     elif type(heard) is Told:
         told(page, heard, rules, decisions)
     elif type(heard) is Blocked:
-        barred = [e for e in page.open if e.user == heard.user and e.start_ms <= heard.signal.at_ms]
+        open_ = page.edits[-1:] if heard.waited else page.open
+        barred = [e for e in open_ if e in page.open and e.user == heard.user and e.start_ms <= heard.signal.at_ms]
         for edit in sorted(barred, key=lambda e: (e.rev_id, e.epoch)):
             tell(page, edit, heard.signal, rules, decisions)
     elif type(heard) is Flagged:
@@ -65,14 +66,18 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
     decisions: list[Decision] = []
     for fire_ms, _, _, lanes, edit in due_by(page, heard_ms, rules):
         for lane in lanes:
-            if edit.states[lane] != PENDING or (edit.signals and barred_by_now(page, edit, lane, rules, decisions)):
+            if edit.states[lane] != PENDING:
                 continue
-            if not page.tricky:
-                release(page, edit, lane, fire_ms, rules, decisions)
-            else:
+            if page.tricky:
                 verdict = outcome(page, edit, lane, rules)
-                if verdict.fire_ms <= heard_ms[edit.plan.watermarks[lane]]:
-                    settle(page, edit, lane, verdict, rules, decisions)
+                if verdict.fire_ms > heard_ms[edit.plan.watermarks[lane]]:
+                    continue  # what fired before it put it off; until then others may take its place
+            if edit.signals and barred_by_now(page, edit, lane, rules, decisions):
+                continue
+            if page.tricky:
+                settle(page, edit, lane, verdict, rules, decisions)
+            else:
+                release(page, edit, lane, fire_ms, rules, decisions)
         close(page, edit, rules)
     _forget(page, max(heard_ms), rules)
     page.due_ms = next_due(page, rules)

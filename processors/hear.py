@@ -86,11 +86,15 @@ class Told(NamedTuple):
 
 
 class Blocked(NamedTuple):
-    """An editor may edit no more."""
+    """An editor may edit no more.
+
+    waited: it is told for an edit that came after it; those that were there heard it before.
+    """
 
     wiki: str
     user: str
     signal: Signal
+    waited: bool = False
 
 
 class Flagged(NamedTuple):

@@ -95,10 +95,9 @@ class InForce:
             before=self._before,
             active_from_ms=None if self._began_ms is None else self._began_ms + ACTIVITY_MS,
         )
-        self.heard_ms = ()
 
-    def hear(self, tick: Tick, rules: Rules) -> bool:
-        """A tick of the log. Whether time has moved, or rules have changed since the last one."""
+    def hear(self, tick: Tick, rules: Rules) -> None:
+        """A tick of the log."""
         moves = False
         for streams in rules.watermarks:
             until_ms = min(tick.heard_ms.get(each, -1) for each in streams)
@@ -107,14 +106,11 @@ class InForce:
                 self._until_ms[streams], moves = until_ms, True
         if moves:
             self._beside[TIME_KEY] = _encode_times(self._until_ms)
-        heard_ms = tuple(self._until_ms.get(streams, -1) for streams in rules.watermarks)
-        if heard_ms == self.heard_ms:
-            return False
-        self.heard_ms, self.heard = heard_ms, heard_ms[0]
+        self.heard_ms = tuple(self._until_ms.get(streams, -1) for streams in rules.watermarks)
+        self.heard = self.heard_ms[0]
         if self._began_ms is None and self.heard >= 0:
             self._began_ms, self._beside[BEGAN_KEY] = self.heard, str(self.heard).encode()
             rules.count_activity_from(self.heard)
-        return True
 
 
 def _encode_times(until_ms: Mapping[frozenset[str], int]) -> bytes:

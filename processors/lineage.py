@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from operator import attrgetter
 
 from processors.lines import NEVER, REVERTS, Lines, lines_of
@@ -17,8 +16,6 @@ from schemas.decision import Signal
 from schemas.page import BLOCKED, HELD, PENDING, RELEASED, RETRACTED, WITHHELD, Edit, Page
 from schemas.reasons import Bar, SignalKind
 
-# Among so many edits of a page those that are out are looked for: they lie there if edits come in about their order.
-LAST_EDITS = 256
 # What speaks against an edit's own text. A deletion speaks against the page, and ends its line.
 TEXT_BARS = REVERTS | {SignalKind.REVERTED_TAG, SignalKind.HIDE, SignalKind.BLOCK}
 
@@ -34,7 +31,7 @@ REASONS = {
 _TEXT_BARS_BUT_BLOCKS = TEXT_BARS - {SignalKind.BLOCK}
 _TAKE_BACK = frozenset(REASONS) - {SignalKind.BLOCK}
 _KEPT_BACK = frozenset((WITHHELD, HELD, BLOCKED, RETRACTED))
-_revision = attrgetter("rev_id")
+_revision, _key = attrgetter("rev_id"), attrgetter("rev_id", "epoch")
 
 # (edit that waits, policy) → whether it is held for its risk.
 Held = Callable[[Edit, int], bool]
@@ -182,19 +179,16 @@ def _harmless(page: Page, node: Edit, policy: int, path: Sequence[Edit]) -> tupl
     return NEVER, 0
 
 
-def reviewed_head(page: Page, policy: int, edit: Edit) -> Edit | None:
-    """The newest edit beside `edit` that is out under a policy, among the page's last edits."""
-    last = islice(reversed(page.edits), LAST_EDITS)
-    return next((e for e in last if e is not edit and e.states[policy] == RELEASED), None)
-
-
-def newer_out(page: Page, edit: Edit, policy: int) -> Iterator[Edit]:
-    """Of the last edits of a page those after `edit` that are out under a policy, newest first."""
-    if page.edits[-1] is edit and (len(page.edits) < 2 or page.edits[-2].rev_id < edit.rev_id):
-        return
-    for other in islice(reversed(page.edits), LAST_EDITS):
-        if other.rev_id > edit.rev_id and other.states[policy] == RELEASED:
-            yield other
+def newest_out(page: Page, policy: int) -> Edit | None:
+    """The newest revision that is out under a policy."""
+    if not page.newest[policy]:
+        return None
+    edit = find(page, page.newest[policy])
+    if edit is None or edit.states[policy] != RELEASED:
+        out = (e for e in reversed(page.edits) if e.states[policy] == RELEASED)
+        edit = max(out, key=_key, default=None) if page.mixed else next(out, None)
+        page.newest[policy] = 0 if edit is None else edit.rev_id
+    return edit
 
 
 def find(page: Page, rev_id: int) -> Edit | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Sequence
 from typing import NamedTuple
 
-from processors.oracle_history import Edit, Page
+from processors.oracle_page import Edit, Page
 from processors.oracle_rules import REVIEWS, Asked, risk_limit
 from schemas.decision import Signal
 from schemas.log import Gap
@@ -59,9 +59,10 @@ def _when_quiet(
 ) -> tuple[int, tuple[Signal, ...]]:
     due_ms = edit.start_ms + hold_ms
     why: tuple[Signal, ...] = ()
-    later = [e for e in page.edits[edit.number + 1 :] if e.place <= before and e.start_ms > edit.start_ms]
-    for other in sorted(later, key=lambda e: e.start_ms):
-        if other.start_ms < due_ms + grace_ms and due_ms < last_ms:
+    for other in page.begun(edit.start_ms):
+        if other.start_ms >= due_ms + grace_ms or due_ms >= last_ms:
+            break
+        if other.number > edit.number and other.place <= before:
             due_ms = min(last_ms, max(due_ms, other.start_ms + hold_ms))
             why = (_by(SignalKind.LATER_EDIT, other, other.start_ms),)
     return due_ms, why

@@ -10,12 +10,14 @@ edit on the line between undid what was barred, or everything that barred it was
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from processors.oracle_deadline import Deadline, at_war, deadline, in_gap
-from processors.oracle_history import BARS, REVERTS, Edit, Page
+from processors.oracle_history import BARS, REVERTS
 from processors.oracle_learned import learned
+from processors.oracle_page import Edit, Page
 from processors.oracle_rules import NEEDED, Asked, Traits, asked, listened, streams
 from schemas.decision import Decision, Signal
 from schemas.log import Policies
@@ -51,6 +53,10 @@ class Stand:
     under: Policies | None = None
 
 
+def _revision(stand: Stand) -> tuple[int, int]:
+    return stand.edit.event.rev_id, stand.edit.epoch
+
+
 class Walk:
     """One page under one policy. say: takes each decision as it is made."""
 
@@ -58,10 +64,19 @@ class Walk:
         self.page, self.name, self._say = page, name, say
         self.all: list[Stand] = []
         self.stands: list[Stand] = []  # those that are known still
+        self._waiting: list[Stand] = []  # those that waited when it was last asked
+        self._out: list[Stand] = []  # those that were released, by revision
         self._place = 0
         self._known = 0  # up to this place the page's edits count: a revert speaks of what was there before it
         self._policies: Policies | None = None
         self._rules: tuple[Rule, ...] = ()
+        # By place of the log: which edits are announced there, and of which something is said.
+        self._announced: dict[int, list[Edit]] = {}
+        self._about: dict[int, list[Edit]] = {}
+        for edit in page.edits:
+            self._announced.setdefault(edit.place, []).append(edit)
+            for said in edit.said:
+                self._about.setdefault(said.place, []).append(edit)
 
     def run(self) -> list[Stand]:
         """The whole log."""
@@ -82,7 +97,7 @@ class Walk:
     def _records(self) -> Iterator[tuple[int, int | None]]:
         """(place, number of the tick or None), of everything that can change something here."""
         page, part = self.page, self.page.partition
-        places = {edit.place for edit in page.edits} | {said.place for edit in page.edits for said in edit.said}
+        places = {*self._announced, *self._about}
         places |= {place for place, _ in part.rules} | {place for place, _ in part.gaps}
         places |= {each[0] for each in page.topics} | {each[0] for each in page.protected}
         records = [(place, None) for place in places]
@@ -100,7 +115,8 @@ class Walk:
             stand.asked = self._asked(stand.edit, stand.traits)
 
     def _pending(self) -> list[Stand]:
-        return [stand for stand in self.stands if stand.state is State.PENDING]
+        self._waiting = [stand for stand in self._waiting if stand.state is State.PENDING]
+        return self._waiting
 
     def _asked(self, edit: Edit, traits: Traits) -> Asked:
         came = max(place for place, _ in self.page.partition.rules if place <= self._place)
@@ -109,10 +125,8 @@ class Walk:
     def _traits(self, edit: Edit) -> Traits:
         page, event = self.page, edit.event
         was = [on for place, at_ms, on in page.protected if place <= self._place and at_ms <= edit.start_ms]
-        near = [
-            e.user for e in page.edits
-            if e.place <= edit.place and edit.start_ms - BREAKING_MS < e.start_ms <= edit.start_ms and e.user
-        ]  # fmt: skip
+        hour = page.begun(edit.start_ms - BREAKING_MS, edit.start_ms)
+        near = [e.user for e in hour if e.place <= edit.place and e.user]
         flags = {"protected" if was and was[-1] else "", "breaking" if len(set(near)) >= BREAKING_EDITORS else ""}
         topics = [topics for place, topics in page.topics if place <= self._place]
         return Traits(
@@ -123,8 +137,9 @@ class Walk:
     # What is said.
 
     def _event(self) -> None:
-        new = [edit for edit in self.page.edits if edit.place == self._place]
-        for stand in sorted(self.stands, key=lambda each: each.edit.event.rev_id):
+        new = self._announced.get(self._place, ())
+        told = [stand for stand in self.stands if stand.edit in self._about.get(self._place, ())]
+        for stand in sorted(told, key=lambda each: each.edit.event.rev_id):
             self._told(stand)
         shown = [edit.start_ms for edit in new if edit.shown is not None]
         overdue = self._overdue(shown[0]) if shown else []
@@ -135,6 +150,7 @@ class Walk:
                 stand = Stand(edit, traits, self._asked(edit, traits))
                 self.all.append(stand)
                 self.stands.append(stand)
+                self._waiting.append(stand)
                 self._neighbours(stand)
                 self._told(stand, late=False)
                 self._at_once(stand)
@@ -198,15 +214,14 @@ class Walk:
 
     def _take_back(self, stand: Stand, signal: Signal, moment: Moment) -> None:
         """Within the horizon of its release; other policies that came into force since count it by their own hold."""
+        asked, fire_ms = stand.asked, stand.fire_ms
         if self._policies != stand.under:
-            stand.under, stand.asked = self._policies, self._asked(stand.edit, stand.traits)
-            wait_ms = 0 if stand.asked.instant else stand.asked.hold_ms + self._grace_ms()
-            stand.fire_ms = stand.edit.start_ms + wait_ms
-        in_time = signal.at_ms - stand.fire_ms <= stand.asked.rule.horizon_ms
+            asked = self._asked(stand.edit, stand.traits)
+            fire_ms = stand.edit.start_ms + (0 if asked.instant else asked.hold_ms + self._grace_ms())
+        in_time = signal.at_ms - fire_ms <= asked.rule.horizon_ms
         if in_time and not signal.by_self and signal.kind is not SignalKind.BLOCK:
-            self._settle(
-                stand, moment, State.RETRACTED, stand.fire_ms, signal.at_ms, BARS[signal.kind], signal, ()
-            )  # fmt: skip
+            stand.asked = asked
+            self._settle(stand, moment, State.RETRACTED, fire_ms, signal.at_ms, BARS[signal.kind], signal, ())
 
     # When time comes.
 
@@ -218,7 +233,7 @@ class Walk:
         elif (
             stand.state is State.PENDING and stand.asked.rule.restore and not edit.epoch and "create" not in edit.kinds
         ):
-            head = next((s for s in reversed(self.stands) if s.state is State.RELEASED), None)
+            head = self._newest_out()
             if head is not None and edit.event.rev_sha1 is not None and head.edit.event.rev_sha1 == edit.event.rev_sha1:
                 same = self._signal(SignalKind.RESTORES, head.edit, edit.start_ms, by=head.edit.event.rev_id)
                 self._release(stand, Deadline(edit.start_ms, None, (same,)), (self._place, 0, 0, 0, 0))
@@ -244,7 +259,8 @@ class Walk:
 
         gone_ms = self.page.partition.forgotten_before(self._place + 1)
         if self.stands and self.stands[0].edit.start_ms <= gone_ms:
-            self.stands = [stand for stand in self.stands if stand.edit.start_ms > gone_ms]
+            for known in (self.stands, self._waiting, self._out):
+                known[:] = [stand for stand in known if stand.edit.start_ms > gone_ms]
 
     def _heard(self, stand: Stand, number: int) -> int:
         asked = stand.asked
@@ -254,13 +270,14 @@ class Walk:
     def _release(self, stand: Stand, ending: Deadline, moment: Moment) -> None:
         """Unless a newer one is out. Older ones that wait are superseded; what was said of later takes it back."""
         latest, rev_id, fire_ms = stand.asked.rule.emit == "latest", stand.edit.event.rev_id, ending.fire_ms
-        out = [s for s in reversed(self.stands) if s.state is State.RELEASED and s.edit.event.rev_id > rev_id]
-        if latest and out:
-            by = out[0].edit.event.rev_id
+        head = self._newest_out()
+        if latest and head is not None and head.edit.event.rev_id > rev_id:
+            by = head.edit.event.rev_id
             self._settle(stand, moment, State.SUPERSEDED, fire_ms, fire_ms, None, None, (), by)
             return
         self._settle(stand, moment, State.RELEASED, fire_ms, fire_ms, None, None, ending.why)
         stand.fire_ms, stand.under = fire_ms, self._policies
+        insort(self._out, stand, key=_revision)
         for older in self._pending() if latest else ():
             if older.edit.event.rev_id < rev_id:
                 own_ms = self._deadline(older).fire_ms
@@ -270,6 +287,12 @@ class Walk:
                 self._take_back(stand, signal, moment)
 
     # What it follows from.
+
+    def _newest_out(self) -> Stand | None:
+        """The newest revision that is before readers."""
+        while self._out and self._out[-1].state is not State.RELEASED:
+            self._out.pop()
+        return self._out[-1] if self._out else None
 
     def _grace_ms(self) -> int:
         return self._policies.grace_ms if self._policies else 0
@@ -348,6 +371,8 @@ class Walk:
         at, seen = self.stands.index(stand), {stand.edit.event.rev_id}
         while at >= 0:
             restored = self.stands[at].edit.restores
+            # What it has passed already is passed over: an epoch of it, or what restores it.
+            restored = 0 if restored in seen else restored
             at = next((n for n in range(at - 1, -1, -1) if self._leads(n, restored, seen)), -1)
             if at >= 0:
                 seen.add(self.stands[at].edit.event.rev_id)
@@ -372,8 +397,8 @@ class Walk:
     def _lifted(self, below: Stand, bar: Signal, last_ms: int) -> bool:
         """Whether what barred it was undone. A tag stays though what it tells of was."""
         if bar.kind is SignalKind.HIDE:
-            shown = [e.epoch for e in self.page.edits if e.event.rev_id == below.edit.event.rev_id
-                     and e.place <= self._known and e.start_ms < last_ms]  # fmt: skip
+            again = self.page.epochs(below.edit.event.rev_id)
+            shown = [e.epoch for e in again if e.place <= self._known and e.start_ms < last_ms]
             return max(shown, default=0) > below.edit.epoch
         reverts = [s for s in below.heard if s.kind in REVERTS and not s.by_self]
         told = [bar] if bar.kind in REVERTS else reverts if bar.kind is SignalKind.REVERTED_TAG else []

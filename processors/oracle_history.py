@@ -7,21 +7,18 @@ another epoch; a model scores one revision. What names no page is `processors.or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from processors.oracle_facts import PageKey
 from processors.oracle_ledger import Offered
 from processors.oracle_log import Partition, page_of
-from processors.oracle_rules import editor_class
+from processors.oracle_page import Edit, Page, Said
 from processors.oracle_unplaced import Unplaced, looked_at, protects, unplaced_of
 from schemas.decision import Signal
 from schemas.event import EDIT_KINDS, RISK_STREAMS, PageChange, Prediction, TagsChange, VisibilityChange
-from schemas.reasons import Bar, EditorClass, SignalKind
+from schemas.reasons import Bar, SignalKind
 
 RADIUS = 16
-SKEW_MS = 600_000
 WAIT_MS = 600_000
 # The probability from which a topic counts.
 TOPIC = 0.5
@@ -35,99 +32,6 @@ BARS = {
     SignalKind.HIDE: Bar.SUPPRESSED,
     SignalKind.BLOCK: Bar.EDITOR_BLOCKED,
 }
-
-
-@dataclass(slots=True)
-class Said:
-    """A signal, and the place of the log from which it works: where it was read, or its edit if that came later."""
-
-    place: int
-    signal: Signal
-
-
-@dataclass(slots=True, eq=False)
-class Edit:
-    """One revision in one epoch. place: of the event that announced it, or of that which showed it again (`shown`).
-
-    doc: the event as JSON. partial: its parent was never seen. restores: the latest earlier revision with the same
-    text, 0 = none. number: its place among the page's edits.
-    """
-
-    place: int
-    event: PageChange
-    epoch: int
-    said: list[Said] = field(default_factory=list)
-    doc: Mapping[str, Any] = field(default_factory=dict)
-    shown: VisibilityChange | None = None
-    partial: bool = False
-    restores: int = 0
-    number: int = 0
-
-    @property
-    def event_id(self) -> str:
-        return (self.shown or self.event).meta.event_id
-
-    @property
-    def kinds(self) -> frozenset[str]:
-        """A redirect is one more kind; a page that comes into the articles is created there."""
-        event, before = self.event, ((self.doc.get("prior_state") or {}).get("page") or {}).get("namespace_id", 0)
-        drafted = event.kind == "move" and event.namespace == 0 and before != 0
-        also = {"redirect" if event.is_redirect else "", "create" if drafted else ""}
-        return frozenset({event.kind, *also} - {""})
-
-    @property
-    def editor(self) -> EditorClass:
-        event = self.event
-        late = event.kind == "undelete" or abs(event.meta.at_ms - event.rev_ms) > SKEW_MS
-        return editor_class(self.doc["revision"].get("editor"), event.meta.at_ms if late else event.rev_ms)
-
-    @property
-    def start_ms(self) -> int:
-        """When the public could see it first: its own time, unless it came much later (an import, a wrong clock)."""
-        event = self.event
-        if self.shown is not None:
-            return self.shown.meta.at_ms
-        if event.kind == "undelete" or abs(event.meta.at_ms - event.rev_ms) > SKEW_MS:
-            return event.meta.at_ms
-        return event.rev_ms
-
-    @property
-    def user(self) -> str | None:
-        return None if self.event.editor is None else self.event.editor.user_text
-
-
-@dataclass(slots=True)
-class Page:
-    """texts: the last sixteen (revision, SHA-1) in the order announced, before each what its event says stood there.
-
-    topics, protected: what it has from a place of the log on; a protection also says from when. reverts: (place, when,
-    by whom) an edit undid another's. early_until_ms: until when that waits which came before any edit.
-    """
-
-    key: PageKey
-    partition: Partition
-    edits: list[Edit] = field(default_factory=list)
-    texts: list[tuple[int, str | None]] = field(default_factory=list)
-    topics: list[tuple[int, frozenset[str]]] = field(default_factory=list)
-    protected: list[tuple[int, int, bool]] = field(default_factory=list)
-    reverts: list[tuple[int, int, str]] = field(default_factory=list)
-    early_until_ms: int = 0
-
-    def is_known(self, place: int) -> bool:
-        """Whether an edit is known still."""
-        gone_ms = self.partition.forgotten_before(place)
-        return any(e.place < place and e.start_ms > gone_ms for e in reversed(self.edits))
-
-    def known(self, place: int) -> list[Edit]:
-        """Its edits that were announced before a place of the log, and are not forgotten there."""
-        gone_ms = self.partition.forgotten_before(place)
-        return [e for e in self.edits if e.place < place and e.start_ms > gone_ms]
-
-    def newest(self, rev_id: int, before: int) -> Edit | None:
-        """The newest epoch of a revision that was announced before a place of the log, and is known there still."""
-        gone_ms = self.partition.forgotten_before(before)
-        edits = (e for e in reversed(self.edits) if e.event.rev_id == rev_id and e.place < before)
-        return next((e for e in edits if e.start_ms > gone_ms), None)
 
 
 Target = tuple[int, Signal]
@@ -233,10 +137,10 @@ def _page(
     mine = [(place, 0, offered) for place, offered in events]
     # What is said of a title or of a user is placed behind the event that it had to wait for.
     mine += [(place, 1, each.offered) for place, each in looked_at(events, unplaced, partition, WAIT_MS)]
-    for place, _, offered in sorted(mine, key=lambda each: each[:2]):
+    for place, behind, offered in sorted(mine, key=lambda each: each[:2]):
         if partition.policies_at(place) is None:
             continue
-        if not _is_known(page, place, waiting):
+        if not _is_known(page, place + behind, waiting):
             page.texts.clear()
             page.topics.append((place, frozenset()))
             page.protected.append((place, 0, False))
@@ -288,9 +192,9 @@ def _announce(page: Page, place: int, offered: Offered) -> Edit | None:
         texts.append((event.rev_id, event.rev_sha1))
     del texts[:-RADIUS]
     epoch = int(undelete) if known is None else known.epoch + 1
-    edit = Edit(place, event, epoch, doc=offered.doc or {}, partial=orphan, number=len(page.edits))
+    edit = Edit(place, event, epoch, doc=offered.doc or {}, partial=orphan)
     edit.restores = same[-1] if same and not undelete else 0
-    page.edits.append(edit)
+    page.add(edit)
     return edit
 
 
@@ -304,10 +208,7 @@ def _show(page: Page, place: int, event: VisibilityChange) -> None:
     shown = (now.text and now.user and now.comment) and not (was.text and was.user and was.comment)
     edit = page.newest(event.rev_id, place) if shown else None
     if edit is not None and any(said.signal.kind is SignalKind.HIDE for said in edit.said):
-        again = Edit(
-            place, edit.event, edit.epoch + 1, doc=edit.doc, shown=event, partial=edit.partial, number=len(page.edits)
-        )
-        page.edits.append(again)
+        page.add(Edit(place, edit.event, edit.epoch + 1, doc=edit.doc, shown=event, partial=edit.partial))
 
 
 def _of_a_log(page: Page, place: int, offered: Offered) -> Iterator[Target]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from processors.oracle_history import Edit, Page
+from processors.oracle_page import Edit, Page
 from processors.oracle_rules import DAY_MS
 from schemas.learned import Protect, Stratum
 from schemas.policy import Policies
@@ -43,7 +43,5 @@ def _activity(page: Page, edit: Edit) -> str:
     heard = [t.heard_ms for t in part.ticks if first < t.record.offset < edit.place and t.heard_ms >= 0]
     if not heard or start_ms < heard[0] + MONTH_MS:
         return ""
-    count = sum(
-        1 for e in page.edits if e.place < edit.place and start_ms - MONTH_MS < e.start_ms <= start_ms and not e.epoch
-    )
+    count = sum(e.place < edit.place and not e.epoch for e in page.begun(start_ms - MONTH_MS, start_ms))
     return [*ACTIVITIES.values(), ">150"][bisect_right([*ACTIVITIES], count)]

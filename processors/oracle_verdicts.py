@@ -11,12 +11,15 @@ So it is under the short form of a policy. Full rules are `processors.oracle_ful
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right, insort
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from processors.oracle_deadline import in_gap
 from processors.oracle_full import Moment, Stand, Walk
-from processors.oracle_history import BARS, Edit, Page, Said
+from processors.oracle_history import BARS
+from processors.oracle_page import Edit, Page, Said
 from processors.oracle_rules import NEEDED
 from schemas.decision import Decision, Signal
 from schemas.log import Policies, Policy
@@ -56,13 +59,28 @@ def fates(page: Page) -> Iterator[Fate]:
     for name in sorted(full):
         yield from _walked(page, name)
     found: list[Fate] = []
-    for edit in sorted(page.edits, key=lambda e: (e.event.rev_id, e.epoch), reverse=True):
-        policies = page.partition.policies_at(edit.place)
-        for policy in () if policies is None else (p for p in policies.policies if p.name not in full):
-            fate = _fate(page, edit, policy.name)
-            _overtaken(fate, [newer for newer in found if newer.policy == policy.name])
-            found.append(fate)
+    went_out: dict[str, list[tuple[Moment, Fate]]] = {}
+    newest_first = sorted(page.edits, key=lambda e: (e.event.rev_id, e.epoch), reverse=True)
+    for _, epochs in groupby(newest_first, key=lambda e: e.event.rev_id):
+        made = [fate for edit in epochs for fate in _under_each(page, edit, full)]
+        for fate in made:
+            _overtaken(fate, went_out.setdefault(fate.policy, []))
+        for fate in made:
+            if (step := fate.released) is not None:
+                insort(went_out[fate.policy], (step.moment, fate), key=_moment)
+        found += made
     yield from reversed(found)
+
+
+def _under_each(page: Page, edit: Edit, full: Container[str]) -> Iterator[Fate]:
+    policies = page.partition.policies_at(edit.place)
+    for policy in policies.policies if policies else ():
+        if policy.name not in full:
+            yield _fate(page, edit, policy.name)
+
+
+def _moment(each: tuple[Moment, Fate]) -> Moment:
+    return each[0]
 
 
 def _walked(page: Page, name: str) -> Iterator[Fate]:
@@ -148,36 +166,33 @@ def _taken_back(fate: Fate, after: list[Said], at: int) -> Iterator[Step]:
             return
 
 
-def _overtaken(fate: Fate, newer: list[Fate]) -> None:
-    """If a newer edit of the page was released while this one waited, that is its end."""
+def _overtaken(fate: Fate, newer: Sequence[tuple[Moment, Fate]]) -> None:
+    """If a newer edit of the page was released while this one waited, or before and is out still, that is its end.
+
+    newer: those that are released, and when, in this order.
+    """
     own = fate.steps[0].moment if fate.steps else (1 << 62, 0, 0, 0, 0)
-    read = (fate.edit.place, 9, 0, 0, 0)
-    earlier = [
-        (step.moment, other)
-        for other in newer
-        if (step := other.released) is not None
-        and other.edit.event.rev_id > fate.edit.event.rev_id
-        and read < step.moment < own
-    ]
-    if earlier:
-        moment, other = min(earlier, key=lambda each: each[0])
+    at = bisect_right(newer, (fate.edit.place, 9, 0, 0, 0), key=_moment)
+    if at < len(newer) and newer[at][0] < own:
+        moment, other = newer[at]
         rules, policy = _rules(fate.page, fate.policy, moment[0])
         decision = _decided(fate, policy, rules, State.SUPERSEDED, other.fire_ms, None, other.edit.event.rev_id)
         # What came too late for a fire time that other policies then put behind it.
         late = [s.signal for s in fate.edit.said if s.place < moment[0] and s.signal.kind in BASE_SIGNALS]
         late = [signal for signal in late if signal.at_ms < decision.decided_for_ms]
         fate.steps = [Step(moment, decision._replace(signals=tuple(late)))]
-    elif fate.released is not None and (out := [other for other in newer if _is_out(other, fate.edit, own)]):
-        by = max(out, key=lambda other: other.edit.place)
+    elif fate.released is not None and (out := [other for _, other in newer[:at] if _is_out(other, own)]):
+        by = max(out, key=lambda other: other.edit.event.rev_id)
         rules, policy = _rules(fate.page, fate.policy, own[0])
         decision = _decided(fate, policy, rules, State.SUPERSEDED, fate.fire_ms, None, by.edit.event.rev_id)
         fate.steps = [Step(own, decision)]
 
 
-def _is_out(other: Fate, than: Edit, moment: Moment) -> bool:
-    """Whether it is a newer one that is out at that moment."""
+def _is_out(other: Fate, moment: Moment) -> bool:
+    """Whether it is out at that moment, and known still."""
     out = [step.decision.state for step in other.steps if step.moment < moment]
-    return out == [State.RELEASED] and other.edit.event.rev_id > than.event.rev_id
+    gone_ms = other.page.partition.forgotten_before(moment[0])
+    return out == [State.RELEASED] and other.edit.start_ms > gone_ms
 
 
 def fire_ms(edit: Edit, policy: Policy, rules: Policies) -> int:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from processors.due import close
 from processors.fire import Verdict, fire_time, usual_fire_ms
-from processors.lineage import REASONS, newer_out, older
+from processors.lineage import REASONS, newest_out, older
 from processors.lines import changed
 from processors.plans import Plan, Rules
 from schemas.decision import Decision, Signal
@@ -53,10 +53,10 @@ def release(
     """
     latest = edit.plan.latest[lane]
     if latest and edit.rev_id < page.newest[lane]:
-        newer = next((other.rev_id for other in newer_out(page, edit, lane)), None)
-        if newer is not None:
+        newest = newest_out(page, lane)
+        if newest is not None and newest.rev_id > edit.rev_id:
             turn(edit, lane, SUPERSEDED)
-            decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, by=newer)
+            decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, by=newest.rev_id)
             return
     turn(edit, lane, RELEASED)
     if page.lines is not None:

@@ -198,8 +198,8 @@ class Shard:
         rules = self.rules
         if rules is None:
             return
-        if not self._in_force.hear(tick, rules):
-            return
+        # Also where time has not moved: an edit may be held by another rule since, and be due by now.
+        self._in_force.hear(tick, rules)
         heard_ms = self._in_force.heard_ms
         until_ms = max(heard_ms)
         self._unplaced.expire(until_ms)

@@ -122,11 +122,11 @@ def tell(page: Page, edit: Edit | None, signal: Signal, rules: Rules, decisions:
         look_again(page, edit, rules)
 
 
-def _clear(page: Page, tainted: list[tuple[Edit, int]], at_ms: int, rules: Rules) -> None:
+def _clear(page: Page, tainted: list[tuple[Edit, int, int]], at_ms: int, rules: Rules) -> None:
     """What of this stands on nothing barred any more waits no longer."""
-    for edit, lane in tainted:
+    for edit, lane, nominal_ms in tainted:
         if edit.states[lane] == PENDING and outcome(page, edit, lane, rules).root is None:
-            if at_ms > floor(edit, lane, rules):
+            if at_ms > floor(edit, lane, rules) and nominal_ms <= at_ms:
                 edit.floors = (*edit.floors, (rules.lanes[lane], at_ms))
                 changed(page, edit)
             look_again(page, edit, rules)
@@ -144,16 +144,17 @@ def _concerns(rule: Rule, signal: Signal) -> bool:
     return signal.kind is not SignalKind.BLOCK or not rule.plain
 
 
-def _tainted(page: Page, edits: Iterable[Edit], at_ms: int, rules: Rules) -> list[tuple[Edit, int]]:
-    """What would have fired by now if what it stands on were not barred."""
+def _tainted(page: Page, edits: Iterable[Edit], at_ms: int, rules: Rules) -> list[tuple[Edit, int, int]]:
+    """What would have fired by now, or by a tick that was heard, if what it stands on were not barred; and when."""
     found = []
     for edit in edits:
+        until_ms = max(at_ms, edit.look_ms - 1)
         for lane, rule in enumerate(edit.plan.rules):
             waits = edit.states[lane] == PENDING and not rule.plain
-            if waits and usual_fire_ms(edit, lane) <= at_ms:
-                verdict = outcome(page, edit, lane, rules, at_ms)
-                if verdict.root and verdict.nominal_ms <= at_ms:
-                    found.append((edit, lane))
+            if waits and usual_fire_ms(edit, lane) <= until_ms:
+                verdict = outcome(page, edit, lane, rules, until_ms)
+                if verdict.root:
+                    found.append((edit, lane, verdict.nominal_ms))
     return found
 
 

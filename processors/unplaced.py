@@ -94,7 +94,7 @@ class Unplaced:
             if of_pages and not isinstance(heard, Flagged):
                 continue
             if isinstance(heard, Blocked):
-                yield heard  # it bars other pages' edits, too
+                yield heard._replace(waited=True)  # and waits on: it bars other pages' edits, too
             else:
                 self._drop(name)
                 yield heard._replace(page_id=edit.page_id)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from test_gate import EPOCH, sha
 
-from processors.oracle_decisions import check_decisions, check_one_verdict, decisions_of
+from processors.oracle_decisions import check_decisions, check_one_verdict, decisions_of, key_of
 from processors.oracle_facts import Line as Topics
 from processors.oracle_facts import Record
 from processors.oracle_history import pages_of
@@ -501,6 +501,15 @@ def by_page(decisions: Iterable[Decision]) -> dict[int, list[bytes]]:
 def objections(log: Sequence[Entry], rules: Policies, decisions: Sequence[Decision]) -> list[str]:
     """What the oracle has against these decisions about this log."""
     return disagreements(fates_of(log, rules), decisions)
+
+
+def misplaced(expected: Sequence[Fate], log: Sequence[Entry], rules: Policies) -> list[str]:
+    """What the gate does not decide by the very record of the log by which the oracle says it must be."""
+    shard = shard_of(rules)
+    due = {(*key_of(step.decision), step.decision.state): step.moment[0] for fate in expected for step in fate.steps}
+    # The oracle is given the policies as the first record.
+    came = {(*key_of(d), d.state): place for place, e in enumerate(log, start=1) for d in run(shard, [e])}
+    return [f"{key}: {due[key]} | {came[key]}" for key in due if key in came and due[key] != came[key]]
 
 
 def disagreements(expected: Sequence[Fate], decisions: Sequence[Decision]) -> list[str]:

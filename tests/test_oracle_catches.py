@@ -430,7 +430,7 @@ KNOBS: dict[str, tuple[Any, str, Callable[..., Any], int]] = {
     "a text that comes back is not known": (arrive, "_identity", lambda real: lambda *g: (0, real(*g)[1]), 1),
     "blocks bar nothing": (Shard, "apply", unheard(log_action="block"), 1),
     "what restores waits": (arrive, "_release_what_is_out_already", always(None), 1),
-    "a null edit of what waits goes out": (arrive, "reviewed_head", lambda _: lambda page, policy, edit: edit, 1),
+    "a null edit of what waits goes out": (arrive, "newest_out", lambda _: lambda page, policy: page.edits[-1], 1),
     "an open rule waits for all streams": (plans, "_streams", always(plans.REQUIRED_STREAMS), 4),
     "a rule waits for page changes only": (plans, "_streams", always(frozenset({PAGE_CHANGE})), 3),
     "protection is not heard": (Shard, "apply", unheard(log_type="protect"), 5),
@@ -443,7 +443,7 @@ KNOBS: dict[str, tuple[Any, str, Callable[..., Any], int]] = {
     "the horizon has no end": (telling, "take_back", without_horizon, 5),
     "a bar that came late for an earlier fire time is forgotten": (gate, "barred_by_now", always(False), 4),
     "the newest is not the only one": (release, "older", always([]), 1),
-    "each is emitted as the latest": (release, "newer_out", lambda _: lambda page, edit, policy: iter(()), 1),
+    "each is emitted as the latest": (release, "newest_out", always(None), 1),
 }  # fmt: skip
 
 

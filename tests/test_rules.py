@@ -590,3 +590,55 @@ def test_a_revision_that_was_shown_again_hears_of_another_editor_like_any_that_w
     line.edit(3, at=5, user="c")
     line.heard(70)
     assert (2, "released") in [(d.rev_id, d.state.value) for d in line.decisions if d.epoch]
+
+
+def test_what_a_release_of_the_same_tick_puts_off_is_superseded_by_the_next_one_though_a_block_was_heard_by_then():
+    line = Ruled("hold = 50\nmax_hold = 900")
+    line.edit(1, at=0, user="Vandal")
+    line.edit(2, at=100, user="Vandal")
+    line.edit(3, at=105, user="Bo", revert={"rev_reverted_oldest_id": 1})
+    line.log("block", "block", 170, title="User:Vandal", params={})
+    # 60: 1 goes out, and is taken back by 3; so 2 waits on; 165: 3 goes out.
+    assert line.heard(200) == [(1, "released"), (1, "retracted"), (3, "released"), (2, "superseded")]
+
+
+def test_a_block_that_waits_for_edits_concerns_those_that_come_and_not_what_was_shown_again_since():
+    line = Ruled("hold = 50")
+    line.edit(1, at=10, user="Vandal")
+    line.log("block", "block", 20, title="User:Vandal", params={})
+    line.visibility(1, 20)
+    line.visibility(1, 15, now=True, before=False)
+    assert line.edit(2, at=12, user="Vandal") == [(2, "p", "withheld")]
+    assert line.heard(100) == [(1, "released")]
+
+
+def test_an_older_revision_goes_nowhere_while_a_newer_one_is_out_however_many_came_since():
+    line = Ruled("hold = 0")
+    line.edit(1000, at=0)
+    made = [line.edit(rev, at=rev) for rev in range(1, 301)]
+    assert made == [[(rev, "p", "superseded")] for rev in range(1, 301)]
+    assert {d.superseded_by for d in line.decisions[1:]} == {1000}
+    line.visibility(1000, 301)
+    assert line.edit(301, at=302) == [(301, "p", "released")]
+
+
+def test_what_a_late_tag_clears_goes_out_at_the_next_tick_if_its_own_fire_time_is_past():
+    line = Ruled("hold = 50\nmax_hold = 900")
+    line.edit(1, at=0, user="Vandal")
+    line.log("block", "block", 1, title="User:Vandal", params={})
+    line.edit(2, at=10, user="Bo")
+    assert line.heard(100) == []
+    line.tags(1, 60, "mw-reverted")
+    assert line.heard(101) == [(2, "released")]
+    assert line.decisions[-1].decided_for_ms == EPOCH + 70_000
+
+
+def test_an_edit_that_comes_under_a_rule_of_0_goes_out_at_the_next_tick_though_time_has_not_moved():
+    line = Ruled('match = { topic = ["Culture.*"] }\nhold = 200', "hold = 0")
+    found = {"predictions": [], "model_name": "m", "model_version": "1"}
+    doc = {"wiki_id": "", "page": {"page_id": 7}, "revision": {"rev_id": 1}}
+    line.event(TOPIC_PREDICTION, doc | {"predicted_classification": found | {"probabilities": {"Culture.A": 1.0}}}, 0)
+    line.edit(1, at=0)
+    assert line.heard(10) == []
+    line.event(TOPIC_PREDICTION, doc | {"predicted_classification": found | {"probabilities": {"STEM": 1.0}}}, 0)
+    assert line.heard(10) == [(1, "released")]
