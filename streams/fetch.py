@@ -94,7 +94,7 @@ class Fetch:
         self._api = api
         self._batcher = Batcher(
             linger_seconds=settings.linger_seconds,
-            lingers=dict.fromkeys(settings.live_wikis, settings.live_linger_seconds),
+            lingers=settings.linger_of_wikis,
         )
         turns = Turns(settings.partitions, CONNECTIONS, seconds=TURN_SECONDS, longest_seconds=DEADLINE_SECONDS)
         turns.owned = frozenset()
@@ -112,7 +112,7 @@ class Fetch:
             settings,
             self._topics.source,
             Step.FETCH,
-            max_in_flight=most_in_flight(settings.linger_seconds),
+            max_in_flight=most_in_flight(max(settings.linger_seconds, *settings.linger_of_wikis.values(), 0.0)),
             on_lost=self._drop_what_is_void,
         )
         self._asks: set[asyncio.Task[None]] = set()

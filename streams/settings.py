@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -81,6 +82,10 @@ class Settings:
     linger_seconds: float = _about("how long fetch gathers a wiki's revisions into one request; a hold hides it", 20.0)
     live_wikis: tuple[str, ...] = _about("wikis that are served live: theirs are gathered for less long", ())
     live_linger_seconds: float = _about("how long those are gathered", 1.0)
+    lingers: tuple[str, ...] = _about(
+        "the same for single wikis, `wiki=seconds`, comma-separated: as its shortest window asks, all share one fetch",
+        (),
+    )
     erase_seconds: float = _about("how often the source looks for what was hidden, to erase it from the log", 60.0)
     requests_per_minute: float = _about("content API requests of the whole deployment", 200.0)
     replica_lag_seconds: float = _about("age below which an unknown revision may still arrive at the API", 60.0)
@@ -132,6 +137,9 @@ class Settings:
         for entry in self.content_form:
             if entry.rpartition("=")[2] not in FORMS:
                 raise InvalidSetting(f"SLUICE_CONTENT_FORM: {entry!r} is none of {', '.join(FORMS)}, nor wiki=form")
+        for wiki, seconds in self.linger_of_wikis.items():
+            if not wiki or not 0 < seconds < math.inf:
+                raise InvalidSetting(f"SLUICE_LINGERS: {wiki}={seconds:g}: a wiki, and more than 0 seconds")
         for name in ("tick_seconds", "linger_seconds", "live_linger_seconds", "requests_per_minute"):
             if getattr(self, name) <= 0:
                 raise InvalidSetting(f"SLUICE_{name.upper()}={getattr(self, name)}: more than 0")
@@ -148,6 +156,21 @@ class Settings:
         """What is fetched of a wiki's revisions: one of `FORMS`."""
         forms = {name: form for name, _, form in (entry.rpartition("=") for entry in self.content_form)}
         return forms.get(wiki, forms.get("", FORMS[0]))
+
+    @property
+    def linger_of_wikis(self) -> dict[str, float]:
+        """Seconds for which revisions are gathered, of the wikis that have a time of their own.
+
+        Raises `InvalidSetting`.
+        """
+        single = {}
+        for entry in self.lingers:
+            wiki, _, seconds = entry.partition("=")
+            try:
+                single[wiki] = float(seconds)
+            except ValueError as exc:
+                raise InvalidSetting(f"SLUICE_LINGERS: {entry!r} is not wiki=seconds") from exc
+        return dict.fromkeys(self.live_wikis, self.live_linger_seconds) | single
 
     @property
     def rules(self) -> Policies:

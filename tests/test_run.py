@@ -142,11 +142,20 @@ def test_without_a_network_run_says_one_line_that_leads_to_the_demo():
         ("SLUICE_LIVE_LINGER_SECONDS", "0"),
         ("SLUICE_PARSE_WORKERS", "0"),
         ("SLUICE_CONTENT_FORM", "enwiki=pdf"),
+        ("SLUICE_LINGERS", "enwiki"),
+        ("SLUICE_LINGERS", "enwiki=soon"),
+        ("SLUICE_LINGERS", "enwiki=0"),
+        ("SLUICE_LINGERS", "=5"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused_by_name(variable, value):
     with pytest.raises(InvalidSetting, match=variable):
         Settings.from_env({variable: value})
+
+
+def test_a_wiki_is_gathered_for_as_long_as_is_said_of_it_else_as_of_those_served_live():
+    given = {"SLUICE_LIVE_WIKIS": "enwiki,dewiki", "SLUICE_LINGERS": "dewiki=5, frwiki=600"}
+    assert Settings.from_env(given).linger_of_wikis == {"enwiki": 1.0, "dewiki": 5.0, "frwiki": 600.0}
 
 
 def test_a_refused_setting_is_one_line_for_the_person_who_set_it():
