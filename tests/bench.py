@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
 import os
 import random
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -306,21 +306,21 @@ def hostile_pages() -> None:
 def hostile_growth(length: int, rounds: int = 5) -> dict[str, float]:
     """How much longer twice as much takes, of each made-up hostile page that takes long enough to be measured.
 
-    The least of some rounds, one length after the other in each: the worst of forty ratios is else that of the page in
-    whose time something else ran. And without Python's garbage collection, which starts to look at what a page is made
-    of from some size on.
+    The middle of some rounds, in each of which the two follow one another: the worst of forty ratios of single times is
+    that of the page in whose time something else ran. And without Python's garbage collection, which starts to look at
+    what a page is made of from some size on.
     """
     namespaces = namespaces_of("enwiki")
     growth = {}
     halves, wholes = hostile(length), hostile(2 * length)
     gc.disable()
     for name in halves:
-        half = whole = math.inf
-        for _ in range(rounds):
-            half = min(half, seconds(lambda text=halves[name]: scan(text, namespaces)))
-            whole = min(whole, seconds(lambda text=wholes[name]: scan(text, namespaces)))
-        if half > 0.01:
-            growth[name] = whole / half
+        took = [
+            [seconds(lambda text=text: scan(text, namespaces)) for text in (halves[name], wholes[name])]
+            for _ in range(rounds)
+        ]
+        if min(half for half, _ in took) > 0.01:
+            growth[name] = statistics.median(whole / half for half, whole in took)
     gc.enable()
     return growth
 
