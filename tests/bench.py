@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import math
 import os
 import random
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -182,24 +182,26 @@ HTML_FIELDS = (
 
 
 def html(count: int = 10) -> None:
-    """All fields of both, interleaved; pages that the other cannot read measure nothing."""
+    """All fields of both, of each page the least of three times, interleaved; pages that the other cannot read measure
+    nothing."""
     folder = Path(__file__).parents[2] / "shared" / "data" / "pages" / "html"
     texts = [path.read_text("utf-8") for path in sorted(folder.glob("*.html"))]
     # It refuses pages without a base.
     texts = random.Random(5).sample([text for text in texts if "<base " in text], count) if texts else []
-    spent = {"ours": 0.0, "theirs": 0.0}
+    ours = theirs = 0.0
     for text in texts:
-        for name, work in (("ours", read_html), ("theirs", extract_html)):
-            # The trees that the other leaves behind are not ours to look through.
-            gc.collect()
-            began = time.process_time()
-            work(text)  # type: ignore[operator]
-            spent[name] += time.process_time() - began
+        took: list[list[float]] = [[], []]
+        for _ in range(3):
+            for each, work in zip(took, (read_html, extract_html), strict=True):
+                # The trees that the other leaves behind are not ours to look through.
+                gc.collect()
+                each.append(seconds(lambda text=text, work=work: work(text)))
+        ours, theirs = ours + min(took[0]), theirs + min(took[1])
     if texts:
         row(
             f"HTML, {count} pages",
-            count / spent["ours"],
-            count / spent["theirs"],
+            count / ours,
+            count / theirs,
             "/s",
             "mwparserfromhtml, all getters",
         )
@@ -305,21 +307,21 @@ def hostile_pages() -> None:
 def hostile_growth(length: int, rounds: int = 5) -> dict[str, float]:
     """How much longer twice as much takes, of each made-up hostile page that takes long enough to be measured.
 
-    The least of some rounds, one length after the other in each: the worst of forty ratios is else that of the page in
-    whose time something else ran. And without Python's garbage collection, which starts to look at what a page is made
-    of from some size on.
+    The middle of some rounds, in each of which the two follow one another: the worst of forty ratios of single times is
+    that of the page in whose time something else ran. And without Python's garbage collection, which starts to look at
+    what a page is made of from some size on.
     """
     namespaces = namespaces_of("enwiki")
     growth = {}
     halves, wholes = hostile(length), hostile(2 * length)
     gc.disable()
     for name in halves:
-        half = whole = math.inf
-        for _ in range(rounds):
-            half = min(half, seconds(lambda text=halves[name]: scan(text, namespaces)))
-            whole = min(whole, seconds(lambda text=wholes[name]: scan(text, namespaces)))
-        if half > 0.01:
-            growth[name] = whole / half
+        took = [
+            [seconds(lambda text=text: scan(text, namespaces)) for text in (halves[name], wholes[name])]
+            for _ in range(rounds)
+        ]
+        if min(half for half, _ in took) > 0.01:
+            growth[name] = statistics.median(whole / half for half, whole in took)
     gc.enable()
     return growth
 
