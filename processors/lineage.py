@@ -29,6 +29,8 @@ REASONS = {
 }
 
 _TEXT_BARS_BUT_BLOCKS = TEXT_BARS - {SignalKind.BLOCK}
+# What an edit above may have undone. What is hidden, or of a blocked editor, is taken to be in the text still.
+_REMOVABLE = REVERTS | {SignalKind.REVERTED_TAG}
 _TAKE_BACK = frozenset(REASONS) - {SignalKind.BLOCK}
 _KEPT_BACK = frozenset((WITHHELD, HELD, BLOCKED, RETRACTED))
 _revision, _key = attrgetter("rev_id"), attrgetter("rev_id", "epoch")
@@ -156,7 +158,8 @@ def _bars_nobody(node: Edit, policy: int) -> bool:
     if state == PENDING:
         rule = node.plan.rules[policy]
         # Later edits may put the moment off at which it is held, or not.
-        return rule.risk is None or (rule.clock == "edit" and rule.war is None and not _bars(node, state))
+        undone = any(s.kind in _REMOVABLE for s in _bars(node, state))
+        return rule.risk is None or (rule.clock == "edit" and rule.war is None and not undone)
     return state not in _KEPT_BACK or (state in (WITHHELD, BLOCKED) and not _bars(node, state))
 
 
@@ -172,7 +175,7 @@ def _harmless(page: Page, node: Edit, policy: int, path: Sequence[Edit]) -> tupl
         lifted_ms = max((_lifted_ms(page, node, s) for s in bars), default=-1)
         if lifted_ms < NEVER:
             return lifted_ms, len(path)
-    for s in sorted(bars, key=lambda s: s.at_ms):
+    for s in sorted((s for s in bars if s.kind in _REMOVABLE), key=lambda s: s.at_ms):
         for step in range(len(path) - 1, 0, -1):
             if _removed(node, s, path[step : step + 1]):
                 return s.at_ms, step
@@ -224,10 +227,7 @@ def older(page: Page, edit: Edit, policy: int) -> list[Edit]:
 
 def _line(page: Page, edit: Edit) -> Iterator[Edit]:
     seen = {edit.rev_id}
-    at = len(page.edits) - 1
-    while page.edits[at] is not edit:
-        at -= 1
-    node = edit
+    node, at = edit, lines_of(page).place[edit]
     while True:
         if node.restores and node.restores not in seen:
             back = next((i for i in range(at - 1, -1, -1) if page.edits[i].rev_id == node.restores), -1)
@@ -268,6 +268,6 @@ def _lifted_ms(page: Page, barred: Edit, bar: Signal) -> int:
         return max((_lifted_ms(page, barred, s) for s in reverts), default=NEVER)
     if bar.kind is SignalKind.HIDE and page.mixed:
         # Until it is shown again, or undeleted.
-        again = (e for e in page.edits if e.rev_id == barred.rev_id and e.epoch > barred.epoch)
+        again = (e for e in lines_of(page).epochs.get(barred.rev_id, ()) if e.epoch > barred.epoch)
         return min((e.start_ms for e in again), default=NEVER)
     return NEVER

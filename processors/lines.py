@@ -23,15 +23,18 @@ class Lines:
     """place: of an edit in `Page.edits`. under: by place, the place of the edit that it stands on, -1 = none there.
 
     again: some revision is there more than once, or came after one that restores it, so that a line is not told by
-    this. undid: by the revision that undid others, the first place of these.
+    this; epochs: by each of these, its edits. undid: by the revision that undid others, the first place of these.
     """
 
-    __slots__ = ("_bars", "_clean", "_ends", "_missing", "_newest", "_roots", "again", "place", "under", "undid")
+    __slots__ = (
+        "_bars", "_clean", "_ends", "_missing", "_newest", "_roots", "again", "epochs", "place", "under", "undid",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.place: dict[Edit, int] = {}
         self.under: list[int] = []
         self.again = False
+        self.epochs: dict[int, list[Edit]] = {}
         self.undid: dict[int, int] = {}
         self._newest: dict[int, int] = {}
         self._missing: set[int] = set()
@@ -46,6 +49,9 @@ class Lines:
         for at in range(len(self.under), len(edits)):
             edit = edits[at]
             self.again = self.again or edit.rev_id in self._newest or edit.rev_id in self._missing
+            if edit.rev_id in self._newest:
+                first = edits[self._newest[edit.rev_id]]
+                self.epochs.setdefault(edit.rev_id, [first]).append(edit)
             self.under.append(self._newest.get(edit.restores, -1) if edit.restores else at - 1)
             if edit.restores and self.under[at] < 0:
                 self._missing.add(edit.restores)

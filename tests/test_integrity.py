@@ -68,10 +68,10 @@ KNOWN = Learned(at_ms=0, rows={(Stratum("enwiki"), 0.98): Choice(150_000, Stratu
 SMALL, STEPS = 30, 20
 
 
-def hold(judge: type[History], *, histories: int = SMALL, random_state: int | None = None) -> None:
+def hold(judge: type[History], *, histories: int = SMALL, random_state: int | None = None, steps: int = STEPS) -> None:
     """Judge so many random histories; without a random state always the same."""
     chosen = settings(
-        max_examples=histories, stateful_step_count=STEPS, deadline=None, derandomize=random_state is None,
+        max_examples=histories, stateful_step_count=steps, deadline=None, derandomize=random_state is None,
         database=None, suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     if random_state is not None:
@@ -175,6 +175,12 @@ def test_random_histories(judge):
 @JUDGES
 def test_ten_thousand_random_histories(judge, random_state):
     hold(judge, histories=2000, random_state=random_state)
+
+
+@pytest.mark.soak
+@JUDGES
+def test_long_random_histories(judge):
+    hold(judge, histories=200, random_state=1, steps=100)
 
 
 # Histories in which gate and oracle once differed, as Hypothesis made them small: name → (set of policies, steps).

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from histories import FULL, SETS, SHORT, Entry, Writer, by_page, held, random_log, run, shard_of
+from histories import (
+    FULL, RISK, SETS, SHORT, Entry, Writer, by_page, held, policies, policy, random_log, run, shard_of,
+)  # fmt: skip
 from peers import history
 
 from processors import fire, lineage
@@ -130,6 +133,10 @@ def calls(rules: Policies, count: int, *, barred: bool = False) -> int:
             writer.wait(1)
             writer.tick(0)
     writer.end()
+    return calls_of(writer.log)
+
+
+def calls_of(log: Sequence[Entry]) -> int:
     shard, found = Shard(), 0
 
     def count_them(frame: object, event: str, argument: object) -> None:
@@ -138,7 +145,7 @@ def calls(rules: Policies, count: int, *, barred: bool = False) -> int:
 
     sys.setprofile(count_them)
     try:
-        for kind, value, _ in writer.log:
+        for kind, value, _ in log:
             shard.apply(kind, value)
     finally:
         sys.setprofile(None)
@@ -161,6 +168,25 @@ def test_each_edit_that_stands_on_a_barred_one_finds_it_without_walking_past_all
     # Calls per edit: 567 and 4,820 where a walk was kept only past edits that nothing was said of.
     few, many = calls(FULL, 100, barred=True), calls(FULL, 400, barred=True)
     assert many < 5 * few
+
+
+def test_hiding_each_edit_of_a_page_on_which_many_are_overdue_costs_no_more_than_their_square():
+    risky = policies(policy("risky", f'hold = 5\nmax_hold = 300\nrisk = {{ model = "{RISK}", max = 0.5 }}'))
+
+    def hidden(count: int) -> int:
+        writer = Writer()
+        writer.control(encode_policies(risky))
+        for n in range(count):
+            writer.change("edit", 7, 10 + n, f"t{n}", "u1")
+        writer.wait(60)
+        for n in range(count):
+            writer.visibility(7, 10 + n, 0)
+        writer.end()
+        return calls_of(writer.log)
+
+    # 88 times as many where a hiding was looked for among what those above had undone.
+    few, many = hidden(20), hidden(80)
+    assert many < 16 * few
 
 
 def busy(random_state: int, count: int = 60) -> list[Entry]:
