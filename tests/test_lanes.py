@@ -9,7 +9,19 @@ from dataclasses import replace
 
 import pytest
 from histories import (
-    FULL, RISK, SETS, SHORT, Entry, Writer, by_page, held, policies, policy, random_log, run, shard_of,
+    FULL,
+    RISK,
+    SETS,
+    SHORT,
+    Entry,
+    Writer,
+    by_page,
+    held,
+    policies,
+    policy,
+    random_log,
+    run,
+    shard_of,
 )  # fmt: skip
 from peers import history
 
