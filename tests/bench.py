@@ -90,6 +90,7 @@ def main(*, full: bool = False) -> int:
         asyncio.run(bench_gate.many_pending(settings.with_(topic_prefix="bench_many"), 1_600_000 if full else 200_000))
         asyncio.run(bench_gate.from_the_topic(settings.with_(topic_prefix="bench_topic", partitions=1), 200_000))
         asyncio.run(bench_gate.latencies(settings.with_(topic_prefix="bench_late")))
+        asyncio.run(bench_gate.latencies(settings.with_(topic_prefix="bench_later"), rate=200))
         asyncio.run(socket_to_log(settings.with_(topic_prefix="bench_source", partitions=12)))
         asyncio.run(cleaner(settings.with_(topic_prefix="bench_cleaner", partitions=1), broker))
         asyncio.run(fetch_and_enrich(settings.with_(topic_prefix="bench_fetch")))

@@ -54,7 +54,8 @@ DAY = 86_400
 
 
 def named(holds: Sequence[int]) -> tuple[Policy, ...]:
-    return tuple(Policy(name=f"w{n}_{hold}", hold_seconds=hold) for n, hold in enumerate(holds))
+    # As a gate has them that read them: it knows equal policies by their bytes.
+    return tuple(Policy(name=f"w{n}_{hold}", hold_seconds=float(hold)) for n, hold in enumerate(holds))
 
 
 def on_the_log(settings: Settings, log: Iterable[tuple[bytes, bytes]]) -> Iterator[Out]:
