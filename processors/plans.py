@@ -20,7 +20,7 @@ from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CH
 from schemas.learned import NOTHING_LEARNED, Learned, Protect, Stratum
 from schemas.log import Gap, encode_policies
 from schemas.page import PENDING, Context, Lanes
-from schemas.policy import Match, Policies, Rule
+from schemas.policy import Match, Policies, Policy, Rule
 from schemas.reasons import BASE_SIGNALS, EditorClass, SignalKind
 
 # Every hold > 0 needs these to be heard before it may release.
@@ -152,6 +152,7 @@ class Rules:
         lanes = _alike(every_policy)
         self._shares = len(lanes) < len(every_policy)
         self._put_in_lanes(lanes, every_policy)
+        self._marks: dict[int, int] = {}
         self._others: dict[Lanes, Self] = {}
         self.grace_ms = policies.grace_ms
         every = [rule for policy in self.policies for rule in policy]
@@ -218,6 +219,13 @@ class Rules:
 
     def _all(self) -> list[Self]:
         return [self, *self._others.values()]
+
+    def mark_of(self, rule: Rule) -> int:
+        """Tells a rule, with the grace, from others; the same everywhere."""
+        if id(rule) not in self._marks:
+            alone = Policies(policies=(Policy(name="", rules=(rule,)),), grace_seconds=self.source.grace_seconds)
+            self._marks[id(rule)] = crc32(encode_policies(alone), int(rule.plain))
+        return self._marks[id(rule)]
 
     def learn(self, learned: Learned) -> None:
         """Another table: for edits that are observed from now on. Whoever waits goes on waiting as it was chosen."""
