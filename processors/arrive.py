@@ -7,10 +7,10 @@ from processors.lineage import between, find, newest_out
 from processors.neighbours import note_neighbours
 from processors.plans import Rules
 from processors.release import release
-from processors.ring import RING, is_merged, merged, remember
+from processors.ring import is_merged, merged, remember
 from processors.strata import chosen
 from processors.tell import tell
-from processors.waits import begin, flags_of, fresh, join
+from processors.waits import MOST_EDITS, begin, flags_of, fresh, join
 from schemas.decision import Decision, Signal
 from schemas.page import PENDING, Context, Edit, Page
 from schemas.reasons import SignalKind
@@ -106,7 +106,9 @@ def _apply_reverts(page: Page, event: Edited, same: list[int], rules: Rules, dec
         tell(page, edit, signal, rules, decisions)
     if by_another and rules.war_ms and event.user is not None:
         page.reverts.append((event.start_ms, event.user))
-        del page.reverts[:-RING]
+        # Some time longer than a war is told from, as an edit may come late; and no more than there may be edits.
+        gone_ms = event.start_ms - 2 * rules.war_ms
+        page.reverts = [revert for revert in page.reverts if revert[0] > gone_ms][-MOST_EDITS:]
 
 
 def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rules: Rules) -> Edit:

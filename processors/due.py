@@ -89,19 +89,22 @@ def due_by(page: Page, heard_ms: Sequence[int], rules: Rules) -> Iterator[Due]:
 
 def _asked(page: Page, heard_ms: Sequence[int], rules: Rules) -> Iterator[Due]:
     until_ms, queue = max(heard_ms), page.queue
-    asked: dict[Edit, None] = {}
-    while queue and queue[0][0] <= until_ms:
-        entry = heappop(queue)
-        if _stands(page, entry):
-            asked[entry[4]] = None
-    found: list[Due] = []
-    for edit in asked:
-        _ask(page, edit, heard_ms, rules, found)
-    found.sort(key=lambda entry: entry[:4])
-    yield from found
-    for edit in asked:
-        if edit in page.open:
-            _ask_at(page, edit, _next_fire(page, edit, rules, until_ms))
+    while True:
+        asked: dict[Edit, None] = {}
+        while queue and queue[0][0] <= until_ms:
+            entry = heappop(queue)
+            if _stands(page, entry):
+                asked[entry[4]] = None
+        found: list[Due] = []
+        for edit in asked:
+            _ask(page, edit, heard_ms, rules, found)
+        found.sort(key=lambda entry: entry[:4])
+        yield from found
+        for edit in asked:
+            if edit in page.open:
+                _ask_at(page, edit, _next_fire(page, edit, rules, until_ms))
+        if not found:
+            return  # else what went out may have ended the line of another one that is due
 
 
 def _ask(page: Page, edit: Edit, heard_ms: Sequence[int], rules: Rules, found: list[Due]) -> None:

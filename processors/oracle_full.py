@@ -11,7 +11,7 @@ edit on the line between undid what was barred, or everything that barred it was
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from processors.oracle_deadline import Deadline, at_war, deadline, in_gap
@@ -39,7 +39,7 @@ class Stand:
     """How an edit stands under the policy. asked: what the rule asks that matches its traits, while it waits.
 
     floor_ms: when the last taint went from it. fire_ms, under: of one that is out, when it went out and under which
-    policies.
+    rule, with which grace.
     """
 
     edit: Edit
@@ -50,7 +50,7 @@ class Stand:
     heard: list[Signal] = field(default_factory=list)
     floor_ms: int = 0
     fire_ms: int = 0
-    under: Policies | None = None
+    under: tuple[Rule, int] | None = None
 
 
 def _revision(stand: Stand) -> tuple[int, int]:
@@ -58,10 +58,12 @@ def _revision(stand: Stand) -> tuple[int, int]:
 
 
 class Walk:
-    """One page under one policy. say: takes each decision as it is made."""
+    """One page under one policy. since: which edits it holds, and from which place of the log on. say: takes each
+    decision as it is made.
+    """
 
-    def __init__(self, page: Page, name: str, say: Say) -> None:
-        self.page, self.name, self._say = page, name, say
+    def __init__(self, page: Page, name: str, since: Mapping[Edit, int], say: Say) -> None:
+        self.page, self.name, self._since, self._say = page, name, since, say
         self.all: list[Stand] = []
         self.stands: list[Stand] = []  # those that are known still
         self._waiting: list[Stand] = []  # those that waited when it was last asked
@@ -113,6 +115,21 @@ class Walk:
         for stand in self._pending():
             stand.traits = self._traits(stand.edit)
             stand.asked = self._asked(stand.edit, stand.traits)
+        if not self.stands:
+            self._find_what_is_there()
+
+    def _find_what_is_there(self) -> None:
+        """The policy comes: it holds what waits under others; the rest of the page's edits only lie below."""
+        for edit in self.page.known(self._place):
+            traits = self._traits(edit)
+            holds = self._since.get(edit) == self._place
+            stand = Stand(edit, traits, self._asked(edit, traits), State.PENDING if holds else None)
+            told = [said.signal for said in edit.said if said.place < self._place]
+            stand.heard = [s for s in told if holds or s.kind is not SignalKind.BLOCK]
+            self.stands.append(stand)
+            if holds:
+                self.all.append(stand)
+                self._waiting.append(stand)
 
     def _pending(self) -> list[Stand]:
         self._waiting = [stand for stand in self._waiting if stand.state is State.PENDING]
@@ -213,10 +230,10 @@ class Walk:
             self._settle(stand, moment, state, ending.fire_ms, signal.at_ms, BARS[signal.kind], signal, ending.why, by)
 
     def _take_back(self, stand: Stand, signal: Signal, moment: Moment) -> None:
-        """Within the horizon of its release; other policies that came into force since count it by their own hold."""
-        asked, fire_ms = stand.asked, stand.fire_ms
-        if self._policies != stand.under:
-            asked = self._asked(stand.edit, stand.traits)
+        """Within the horizon of its release; another rule that came into force since counts it by its own hold."""
+        asked = self._asked(stand.edit, stand.traits) if self._rules else stand.asked
+        fire_ms = stand.fire_ms
+        if (asked.rule, self._grace_ms()) != stand.under:
             fire_ms = stand.edit.start_ms + (0 if asked.instant else asked.hold_ms + self._grace_ms())
         in_time = signal.at_ms - fire_ms <= asked.rule.horizon_ms
         if in_time and not signal.by_self and signal.kind is not SignalKind.BLOCK:
@@ -239,12 +256,26 @@ class Walk:
                 self._release(stand, Deadline(edit.start_ms, None, (same,)), (self._place, 0, 0, 0, 0))
 
     def _tick(self, number: int) -> None:
+        # What goes out may end the line of another one that is due as well.
+        while due := self._due(number):
+            self._fire(number, due)
+        gone_ms = self.page.partition.forgotten_before(self._place + 1)
+        if self.stands and self.stands[0].edit.start_ms <= gone_ms:
+            for known in (self.stands, self._waiting, self._out):
+                known[:] = [stand for stand in known if stand.edit.start_ms > gone_ms]
+
+    def _due(self, number: int) -> list[Stand]:
+        """What may fire at a tick, in the order in which it does."""
         due = []
         for stand in self._pending():
             heard_ms = self._heard(stand, number)
             if stand.edit.start_ms + stand.asked.hold_ms <= heard_ms and (e := self._ending(stand)).fire_ms <= heard_ms:
                 due.append((e.fire_ms, stand.edit.event.rev_id, stand.edit.epoch, stand))
-        for _, rev_id, epoch, stand in sorted(due, key=lambda each: each[:3]):
+        return [each[3] for each in sorted(due, key=lambda each: each[:3])]
+
+    def _fire(self, number: int, due: list[Stand]) -> None:
+        for stand in due:
+            rev_id, epoch = _revision(stand)
             ending = self._ending(stand)
             if stand.state is State.PENDING and ending.fire_ms <= self._heard(stand, number):
                 moment = (self._place, 1, ending.fire_ms, rev_id, epoch)
@@ -256,11 +287,6 @@ class Walk:
                 elif stand.state is State.PENDING:
                     fire_ms = ending.fire_ms
                     self._settle(stand, moment, State.WITHHELD, fire_ms, fire_ms, ending.reason, None, ending.why)
-
-        gone_ms = self.page.partition.forgotten_before(self._place + 1)
-        if self.stands and self.stands[0].edit.start_ms <= gone_ms:
-            for known in (self.stands, self._waiting, self._out):
-                known[:] = [stand for stand in known if stand.edit.start_ms > gone_ms]
 
     def _heard(self, stand: Stand, number: int) -> int:
         asked = stand.asked
@@ -276,7 +302,7 @@ class Walk:
             self._settle(stand, moment, State.SUPERSEDED, fire_ms, fire_ms, None, None, (), by)
             return
         self._settle(stand, moment, State.RELEASED, fire_ms, fire_ms, None, None, ending.why)
-        stand.fire_ms, stand.under = fire_ms, self._policies
+        stand.fire_ms, stand.under = fire_ms, (stand.asked.rule, self._grace_ms())
         insort(self._out, stand, key=_revision)
         for older in self._pending() if latest else ():
             if older.edit.event.rev_id < rev_id:

@@ -12,7 +12,7 @@ So it is under the short form of a policy. Full rules are `processors.oracle_ful
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -38,12 +38,13 @@ class Step:
 class Fate:
     """What one edit must go through under one policy. No steps: it still waits, for `fire_ms`.
 
-    full: its policy has rules of its own.
+    since: the place of the log from which on the policy holds it. full: its policy has rules of its own.
     """
 
     page: Page
     edit: Edit
     policy: str
+    since: int
     fire_ms: int
     steps: list[Step]
     full: bool = False
@@ -52,54 +53,85 @@ class Fate:
     def released(self) -> Step | None:
         return next((step for step in self.steps if step.decision.state is State.RELEASED), None)
 
+    def waits_at(self, place: int) -> bool:
+        """Whether it waits under the policy when the record at a place of the log is read."""
+        return self.since < place and not (self.steps and self.steps[0].moment[0] < place)
+
 
 def fates(page: Page) -> Iterator[Fate]:
-    """Every edit of the page under every policy that was in force when it was read."""
-    full = {p.name for _, policies in page.partition.rules for p in policies.policies if p.rules}
-    for name in sorted(full):
-        yield from _walked(page, name)
-    found: list[Fate] = []
-    went_out: dict[str, list[tuple[Moment, Fate]]] = {}
-    newest_first = sorted(page.edits, key=lambda e: (e.event.rev_id, e.epoch), reverse=True)
-    for _, epochs in groupby(newest_first, key=lambda e: e.event.rev_id):
-        made = [fate for edit in epochs for fate in _under_each(page, edit, full)]
+    """Every edit of the page under every policy that was in force when it was read, or came while it waited.
+
+    A policy that comes applies to all that is pending, so to what waits under any of those before.
+    """
+    rules = page.partition.rules
+    full = {p.name for _, policies in rules for p in policies.policies if p.rules}
+    found: dict[Edit, list[Fate]] = {edit: [] for edit in page.edits}
+    for name in dict.fromkeys(p.name for _, policies in rules for p in policies.policies):
+        since = dict(_held_since(page, name, found))
+        made = list((_walked if name in full else _read_off)(page, name, since))
         for fate in made:
-            _overtaken(fate, went_out.setdefault(fate.policy, []))
+            found[fate.edit].append(fate)
+        yield from made
+
+
+def _held_since(page: Page, name: str, found: Mapping[Edit, Sequence[Fate]]) -> Iterator[tuple[Edit, int]]:
+    """Which edits a policy holds, and from which place of the log on.
+
+    found: what becomes of each under the policies that came before.
+    """
+    in_force = [place for place, policies in page.partition.rules if name in {p.name for p in policies.policies}]
+    for edit in page.edits:
+        policies = page.partition.policies_at(edit.place)
+        if policies is not None and name in {p.name for p in policies.policies}:
+            yield edit, edit.place
+            continue
+        came = next((place for place in in_force if place > edit.place), None)
+        if came is not None and any(fate.waits_at(came) for fate in found[edit]):
+            yield edit, came
+
+
+def _walked(page: Page, name: str, since: Mapping[Edit, int]) -> Iterator[Fate]:
+    """Under a policy with full rules."""
+    steps: dict[Edit, list[Step]] = {}
+
+    def say(stand: Stand, moment: Moment, decision: Decision) -> None:
+        steps.setdefault(stand.edit, []).append(Step(moment, decision))
+
+    walk = Walk(page, name, since, say)
+    for stand in walk.run():
+        edit = stand.edit
+        yield Fate(page, edit, name, since[edit], walk.fire_ms(stand), steps.get(edit, []), full=True)
+
+
+def _read_off(page: Page, name: str, since: Mapping[Edit, int]) -> Iterator[Fate]:
+    """Under a policy in the short form."""
+    found: list[Fate] = []
+    went_out: list[tuple[Moment, Fate]] = []
+    newest_first = sorted(since, key=lambda e: (e.event.rev_id, e.epoch), reverse=True)
+    for _, epochs in groupby(newest_first, key=lambda e: e.event.rev_id):
+        made = [_fate(page, edit, name, since[edit]) for edit in epochs]
+        for fate in made:
+            _overtaken(fate, went_out)
         for fate in made:
             if (step := fate.released) is not None:
-                insort(went_out[fate.policy], (step.moment, fate), key=_moment)
+                insort(went_out, (step.moment, fate), key=_moment)
         found += made
     yield from reversed(found)
-
-
-def _under_each(page: Page, edit: Edit, full: Container[str]) -> Iterator[Fate]:
-    policies = page.partition.policies_at(edit.place)
-    for policy in policies.policies if policies else ():
-        if policy.name not in full:
-            yield _fate(page, edit, policy.name)
 
 
 def _moment(each: tuple[Moment, Fate]) -> Moment:
     return each[0]
 
 
-def _walked(page: Page, name: str) -> Iterator[Fate]:
-    steps: dict[Edit, list[Step]] = {}
-
-    def say(stand: Stand, moment: Moment, decision: Decision) -> None:
-        steps.setdefault(stand.edit, []).append(Step(moment, decision))
-
-    walk = Walk(page, name, say)
-    for stand in walk.run():
-        yield Fate(page, stand.edit, name, walk.fire_ms(stand), steps.get(stand.edit, []), full=True)
-
-
-def _fate(page: Page, edit: Edit, name: str) -> Fate:
+def _fate(page: Page, edit: Edit, name: str, since: int) -> Fate:
     """What becomes of it if no newer edit is looked at."""
-    fire, at = _fire(page, edit, name)
-    fate = Fate(page, edit, name, fire, [])
+    fire, at = _fire(page, edit, name, since)
+    fate = Fate(page, edit, name, since, fire, [])
     after: list[Said] = []
     for said in (each for each in edit.said if each.signal.kind in BASE_SIGNALS):
+        if said.place < since:
+            after.append(said)
+            continue
         signal, (rules, policy) = said.signal, _rules(page, name, said.place)
         instant = policy.hold_ms == 0
         in_time = at is None or (said.place <= at if instant else said.place < at)
@@ -109,7 +141,7 @@ def _fate(page: Page, edit: Edit, name: str) -> Fate:
             return fate
         after.append(said)
     # Other policies may have put the fire time off behind a bar that was too late for the one before.
-    rules, policy = _rules(page, name, edit.place if at is None else at)
+    rules, policy = _rules(page, name, since if at is None else at)
     for said in after:
         if at is not None and said.place < at and (not policy.hold_ms or said.signal.at_ms < fire):
             state = State.SUPERSEDED if said.signal.by_self else State.WITHHELD
@@ -172,7 +204,7 @@ def _overtaken(fate: Fate, newer: Sequence[tuple[Moment, Fate]]) -> None:
     newer: those that are released, and when, in this order.
     """
     own = fate.steps[0].moment if fate.steps else (1 << 62, 0, 0, 0, 0)
-    at = bisect_right(newer, (fate.edit.place, 9, 0, 0, 0), key=_moment)
+    at = bisect_right(newer, (fate.since, 9, 0, 0, 0), key=_moment)
     if at < len(newer) and newer[at][0] < own:
         moment, other = newer[at]
         rules, policy = _rules(fate.page, fate.policy, moment[0])
@@ -199,17 +231,17 @@ def fire_ms(edit: Edit, policy: Policy, rules: Policies) -> int:
     return edit.start_ms + (policy.hold_ms + rules.grace_ms if policy.hold_ms else 0)
 
 
-def _fire(page: Page, edit: Edit, name: str) -> tuple[int, int | None]:
+def _fire(page: Page, edit: Edit, name: str, since: int) -> tuple[int, int | None]:
     """Fire time, and the place in the log where it is reached: of a hold of 0 where the edit itself is read.
 
     Where other policies come into force meanwhile, those of the tick count.
     """
-    starts = [edit.place, *[place for place, _ in page.partition.rules if place > edit.place]]
+    starts = [since, *[place for place, _ in page.partition.rules if place > since]]
     fire = 0
     for number, begin in enumerate(starts):
         rules, policy = _rules(page, name, begin)
         fire = fire_ms(edit, policy, rules)
-        at = page.partition.fires_at(begin, fire) if policy.hold_ms or number else edit.place
+        at = page.partition.fires_at(begin, fire) if policy.hold_ms or begin > edit.place else edit.place
         if at is not None and (number + 1 == len(starts) or at < starts[number + 1]):
             return fire, at
     return fire, None

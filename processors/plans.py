@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
+from zlib import crc32
 
 from processors.hear import RISK_STREAMS
 from processors.wikis import can_approve, can_patrol
@@ -20,7 +21,7 @@ from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CH
 from schemas.learned import NOTHING_LEARNED, Learned, Protect, Stratum
 from schemas.log import Gap, encode_policies
 from schemas.page import PENDING, Context, Lanes, policies_mark
-from schemas.policy import Match, Policies, Rule
+from schemas.policy import Match, Policies, Policy, Rule
 from schemas.reasons import BASE_SIGNALS, EditorClass, SignalKind
 
 # Every hold > 0 needs these to be heard before it may release.
@@ -153,6 +154,7 @@ class Rules:
         self._every: dict[Lanes, Rules] = {self.lanes: self}
         self._by_wiki: dict[str, Rules] = {}
         self._names_wikis = any(rule.match.wiki for policy in every_policy for rule in policy)
+        self._marks: dict[int, int] = {}
         self.grace_ms = policies.grace_ms
         every = [rule for policy in self.policies for rule in policy]
         kinds = ("", "patrolled", "approved", "other_editor")
@@ -222,6 +224,13 @@ class Rules:
         if self.shared is None:
             return states
         return bytes(states[lane[0]] for lane in self.lanes) + states[len(self.names) :]
+
+    def mark_of(self, rule: Rule) -> int:
+        """Tells a rule, with the grace, from others; the same everywhere."""
+        if id(rule) not in self._marks:
+            alone = Policies(policies=(Policy(name="", rules=(rule,)),), grace_seconds=self.source.grace_seconds)
+            self._marks[id(rule)] = crc32(encode_policies(alone), int(rule.plain))
+        return self._marks[id(rule)]
 
     def learn(self, learned: Learned) -> None:
         """Another table: for edits that are observed from now on. Whoever waits goes on waiting as it was chosen."""

@@ -62,7 +62,8 @@ def release(
     if page.lines is not None:
         page.lines.ended(edit, lane)
     if fire_ms - edit.start_ms != edit.plan.waits_ms[lane]:
-        edit.out = (*edit.out, (rules.lanes[lane], fire_ms, edit.context, rules.mark))
+        mark = rules.mark_of(edit.plan.rules[lane])
+        edit.out = (*edit.out, (rules.lanes[lane], fire_ms, edit.context, mark))
     if edit.rev_id > page.newest[lane]:
         page.newest[lane] = edit.rev_id
     decide(page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=fire_ms, extra=extra)
@@ -83,7 +84,7 @@ def take_back(
 ) -> None:
     """Retract an edit that is out, if the signal came within the horizon and is of a kind that can.
 
-    It is told by the rule by which it went out; if other policies came into force since, by theirs.
+    It is told by the rule by which it went out; if another one came into force since, by that.
     """
     plan, _ = _as_it_went_out(page, edit, lane, rules)
     within = signal.at_ms - fire_ms <= plan.rules[lane].horizon_ms
@@ -105,7 +106,8 @@ def keep_how_it_went_out(edit: Edit, rules: Rules) -> None:
     """Before another rule may match an edit: where it is out, it stays as it was."""
     for lane in range(rules.count):
         if edit.states[lane] == RELEASED and _kept(edit, lane, rules) is None:
-            edit.out = (*edit.out, (rules.lanes[lane], usual_fire_ms(edit, lane), edit.context, rules.mark))
+            mark = rules.mark_of(edit.plan.rules[lane])
+            edit.out = (*edit.out, (rules.lanes[lane], usual_fire_ms(edit, lane), edit.context, mark))
 
 
 def _as_it_went_out(page: Page, edit: Edit, lane: int, rules: Rules) -> tuple[Plan, int]:
@@ -114,7 +116,7 @@ def _as_it_went_out(page: Page, edit: Edit, lane: int, rules: Rules) -> tuple[Pl
         return edit.plan, usual_fire_ms(edit, lane)
     _, fire_ms, context, mark = kept
     plan = rules.plan(page.wiki, context, edit.protects)
-    return plan, fire_ms if mark == rules.mark else usual_fire_ms(edit, lane, plan)
+    return plan, fire_ms if mark == rules.mark_of(plan.rules[lane]) else usual_fire_ms(edit, lane, plan)
 
 
 def _kept(edit: Edit, lane: int, rules: Rules) -> Out | None:

@@ -33,8 +33,8 @@ PENDING, RELEASED, WITHHELD, SUPERSEDED, RETRACTED, NONE, HELD, BLOCKED = b"0123
 Context = tuple[int, tuple[str, ...], str, tuple[str, ...], tuple[str, ...]]
 # Which policies, by their place in `names`, share a digit.
 Lanes = tuple[tuple[int, ...], ...]
-# (which policies, by their place in `names`, when it went out under them, what a rule matched then, and which policies
-# were in force: `Rules.mark`).
+# (which policies, by their place in `names`, when it went out under them, what a rule matched then, and which rule that
+# was: `Rules.mark_of`).
 Out = tuple[tuple[int, ...], int, Context, int]
 # (under which policies, when the last thing went that had kept an edit).
 Floor = tuple[tuple[int, ...], int]
@@ -87,7 +87,8 @@ class Page:
     """names: the policies that the digits of `states` stand for; those after the policies in force are gone ones.
 
     ring: the last revisions with their SHA-1s, oldest first. edits: every edit within the horizon, as observed.
-    reverts: (when, by whom) of the last reverts by another. protected_ms: since when only some may edit it, or 0.
+    reverts: (when, by whom) of reverts by another, for as long as they may make a war. protected_ms: since when only
+    some may edit it, or 0.
     The rest is derived: `open` are the edits that wait under some policy, in their order; `due_ms` is when to look
     again at the latest; `tricky` is true where edits do not simply fire one by one; `lanes`, once policies are in force
     for the page, are those that share a digit of `states`; per lane, `newest` is a revision after which none is out,

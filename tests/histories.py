@@ -224,6 +224,7 @@ class History(RuleBasedStateMachine):
         self.rules: Policies = SHORT
         self.crowded = False
         self.forgotten: set[int] = set()
+        self.came: tuple[Policy, ...] = ()
 
     @initialize(number=st.integers(0, 99))
     def begin(self, number: int) -> None:
@@ -428,8 +429,18 @@ class Changing(History):
     @rule(hold=st.sampled_from([0, 0, 20, 400, None]))
     def change_the_holds(self, hold: int | None) -> None:
         """None: as they were at first."""
-        changed = self.rules.policies if hold is None else tuple(held(each, hold) for each in self.rules.policies)
+        mine = (*self.rules.policies, *self.came)
+        changed = mine if hold is None else tuple(held(each, hold) for each in mine)
         self.writer.control(encode_policies(replace(self.rules, policies=changed)))
+
+    @rule(hold=st.sampled_from([0, 30, 300, 3000]), full=st.booleans())
+    def a_policy_comes(self, hold: int, full: bool) -> None:
+        """One more, for what waits and what is to come. What only full rules hear of was heard if there were some."""
+        name = f"new{len(self.came)}"
+        full = full and any(each.rules for each in self.rules.policies)
+        come = policy(name, f"hold = {hold}\nmax_hold = 900") if full else Policy(name=name, hold_seconds=hold)
+        self.came = (*self.came, come)
+        self.change_the_holds(None)
 
 
 def held(policy: Policy, hold: int) -> Policy:
@@ -519,4 +530,6 @@ def disagreements(expected: Sequence[Fate], decisions: Sequence[Decision]) -> li
     )  # fmt: skip
     made = decisions_of(line)
     findings = (check_one_verdict(expected, made), check_decisions(expected, made))
-    return [f"{d.what}: {d.expected} | {d.came}" for finding in findings for d in finding.disagreements]
+    known = {(fate.policy, *fate.page.key, fate.edit.event.rev_id, fate.edit.epoch) for fate in expected}
+    wrong = [f"{d.what}: {d.expected} | {d.came}" for finding in findings for d in finding.disagreements]
+    return wrong + [f"{key} is decided, and should not be" for key in made if key not in known]

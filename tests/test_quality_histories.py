@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import islice
 
 import pytest
 from conftest import shared_data
@@ -55,9 +56,8 @@ def recompute(
     """What the rows say, from nothing but the rows of the history. wait_ms: hold and grace.
 
     A revision that has the text of one of the sixteen before it undoes what lies between, at its own time. An edit goes
-    out when it has waited, unless it is undone before, or one with a higher id is out: of the last 256, and not if it
-    is the last one and the one before it has a lower id (old revisions have ids that do not grow with time), and none
-    that the gate has forgotten. What another undoes within 30 days after that is taken back.
+    out when it has waited, unless it is undone before, or one with a higher id is out (old revisions have ids that do
+    not grow with time) that the gate has not forgotten. What another undoes within 30 days after that is taken back.
     """
     undone: list[list[tuple[int, int, bool]]] = [[] for _ in history]
     for at, revision in enumerate(history):
@@ -73,19 +73,17 @@ def recompute(
         row = rows.setdefault(key, Quality(policy=policy, day=key[1]))
         fire_ms = revision.at_ms + wait_ms
         heard = bisect_right(times, fire_ms) if wait_ms else at + 1
-        is_last = heard == at + 1 and (at == 0 or history[at - 1].rev_id < revision.rev_id)
         in_time = next(((at_ms, by_self) for at_ms, _, by_self in undone[at] if at_ms < fire_ms), None)
         if in_time is not None and in_time[1]:
             row.self_reverted += 1
         elif in_time is not None:
             row.withheld["reverted"] = row.withheld.get("reverted", 0) + 1
             row.stood_ms += in_time[0] - revision.at_ms
-        elif not is_last and any(
+        elif any(
             history[other].rev_id > revision.rev_id
             and (at_ms > fire_ms if wait_ms else (at_ms, by) > (fire_ms, at))
             and (heard <= forgotten if wait_ms else at < forgotten)
             for other, (at_ms, by, forgotten) in out_until.items()
-            if other >= heard - 256
         ):
             row.superseded += 1
         else:
@@ -104,7 +102,8 @@ def recompute(
                 row.taken_waited_ms += wait_ms
                 count(row.taken_waits, wait_ms)
                 count(row.lags, lag_ms)
-        out_until.pop(at - 257, None)
+        for other in [other for other in islice(out_until, 2) if out_until[other][2] <= at]:
+            del out_until[other]
 
 
 def count(spread: dict[int, int], ms: int) -> None:

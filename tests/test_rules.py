@@ -17,6 +17,7 @@ from schemas.log import (
     KIND_TICK,
     Gap,
     Policies,
+    Policy,
     Tick,
     encode_gap,
     encode_policies,
@@ -642,3 +643,39 @@ def test_an_edit_that_comes_under_a_rule_of_0_goes_out_at_the_next_tick_though_t
     assert line.heard(10) == []
     line.event(TOPIC_PREDICTION, doc | {"predicted_classification": found | {"probabilities": {"STEM": 1.0}}}, 0)
     assert line.heard(10) == [(1, "released")]
+
+
+def test_a_war_is_one_of_two_editors_however_many_reverts_ago_the_other_one_made_his():
+    line = Ruled("hold = 50\nwar = { n = 3 }")
+    line.edit(1, at=0, sha1=sha("good"))
+    for n in range(20):
+        line.edit(2 * n + 10, at=10 * n + 5, user=f"vandal{n}")
+        line.edit(2 * n + 11, at=10 * n + 9, user="b" if n else "a", sha1=sha("good"))
+    line.edit(100, at=300, user="c")
+    line.heard(1000)
+    assert "edit_war" in {signal.kind.value for d in line.decisions if d.rev_id == 100 for signal in d.signals}
+
+
+def test_what_is_due_once_another_one_went_out_goes_out_at_the_same_tick():
+    #  1, a creation, is due at 210, and hidden at 150; 2 is due at 111, so it goes out; 3, due at 310, stands on that
+    line = Ruled("hold = 100\nmax_hold = 900")
+    line.change("create", 1, 0)
+    line.edit(2, at=1)
+    line.edit(3, at=200)
+    line.visibility(1, 150)
+    assert line.heard(310) == [(2, "released"), (3, "released")]
+
+
+def test_a_retraction_says_when_its_edit_went_out_also_after_another_policy_came_beside_its_own():
+    rule = 'hold = 50\nrestore = "instant"'
+    line = Ruled(rule)
+    line.edit(1, at=0, sha1=sha("good"))
+    line.heard(60)
+    assert line.edit(2, at=100, sha1=sha("good")) == [(2, "p", "released")]
+    mine = read_policy_file(f'name = "p"\n[[rule]]\n{rule}\n')
+    both = Policies(policies=(mine, Policy(name="new", hold_seconds=5)), grace_seconds=10)
+    line._apply(KIND_CONTROL, encode_policies(both))
+    line.visibility(2, 170)
+    assert [(d.state.value, d.fire_ms - EPOCH) for d in line.decisions if d.rev_id == 2] == [
+        ("released", 100_000), ("retracted", 100_000),
+    ]  # fmt: skip
