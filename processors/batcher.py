@@ -117,8 +117,11 @@ class _Queue:
 
 
 class Batcher:
-    """All jobs that are not answered, by wiki. linger_seconds: of each wiki; lingers: of those that have one of their
-    own."""
+    """All jobs that are not answered, by wiki.
+
+    linger_seconds: of each wiki; lingers: of those that have one of their own. has: whether the text of a wiki's
+    revision is at hand, so that who sends the request fills it in and does not ask for it.
+    """
 
     def __init__(
         self,
@@ -127,7 +130,9 @@ class Batcher:
         lingers: Mapping[str, float] | None = None,
         max_ids: int = MAX_IDS,
         max_bytes: int = MAX_BATCH_BYTES,
+        has: Callable[[str, int], bool] = lambda wiki, rev_id: False,
     ) -> None:
+        self._has = has
         self._linger_seconds = linger_seconds
         self._lingers = lingers or {}
         self._retries = RetryBudget()
@@ -258,13 +263,16 @@ class Batcher:
         for job in (lead, *queue.waiting):
             if max(job.level, 1) != level or (job is lead and jobs):
                 continue
-            more = set(job.wanted) - ids
+            more = {rev_id for rev_id in job.wanted if rev_id not in ids and not self._is_parent_at_hand(job, rev_id)}
             size_bytes += job.size_bytes
             if jobs and (len(ids) + len(more) > max_ids or size_bytes > self._max_bytes):
                 return jobs, True
             jobs.append(job)
             ids |= more
         return jobs, len(ids) >= max_ids
+
+    def _is_parent_at_hand(self, job: Job, rev_id: int) -> bool:
+        return rev_id == job.event.parent_id and self._has(job.event.wiki, rev_id)
 
     def _tidy(self, now: float) -> None:
         for site, queue in list(self._queues.items()):

@@ -22,6 +22,9 @@ class HeldTexts:
         self._texts: OrderedDict[tuple[str, int], Text] = OrderedDict()
         self.size_bytes = 0
 
+    def has(self, wiki: str, rev_id: int) -> bool:
+        return (wiki, rev_id) in self._texts
+
     def get(self, wiki: str, rev_id: int) -> Text | None:
         text = self._texts.get((wiki, rev_id))
         if text is not None:

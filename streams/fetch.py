@@ -92,9 +92,9 @@ class Fetch:
         self._settings = settings
         self._topics = Topics(settings)
         self._api = api
+        self._held = HeldTexts()
         self._batcher = Batcher(
-            linger_seconds=settings.linger_seconds,
-            lingers=settings.linger_of_wikis,
+            linger_seconds=settings.linger_seconds, lingers=settings.linger_of_wikis, has=self._held.has
         )
         turns = Turns(settings.partitions, CONNECTIONS, seconds=TURN_SECONDS, longest_seconds=DEADLINE_SECONDS)
         turns.owned = frozenset()
@@ -104,7 +104,6 @@ class Fetch:
         self._patience = Patience(
             replica_lag_seconds=settings.replica_lag_seconds, give_up_seconds=settings.give_up_seconds
         )
-        self._held = HeldTexts()
         self._hidden = HiddenTexts()
         self._open: set[Job] = set()
         self._outbox = Outbox(settings, Step.FETCH, limits(self._topics.table()))

@@ -57,6 +57,15 @@ def test_a_chain_of_edits_asks_for_each_revision_once() -> None:
     assert ids(made, 0.0) == (2, 1, *range(3, 51))
 
 
+def test_a_parent_that_is_at_hand_takes_no_place_in_the_request() -> None:
+    at_hand = {("enwiki", n) for n in range(1001, 1041)}
+    made = Batcher(linger_seconds=2.0, has=lambda wiki, rev_id: (wiki, rev_id) in at_hand)
+    for n in range(1, 61):
+        made.add(job(n, parent_id=1000 + n), 0.0)
+    assert len(taken(made, 0.0).jobs) == 40 + 10 / 2
+    assert made.due_at(0.0) == 2.0
+
+
 def test_a_revision_and_its_parent_stay_in_one_request() -> None:
     made = batcher(*(job(10 * n, parent_id=10 * n - 1) for n in range(1, 31)))
     batch = taken(made, 0.0)

@@ -77,7 +77,7 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.chooser = random.Random(3)
-        self.batcher = Batcher(linger_seconds=self.linger_seconds)
+        self.batcher = Batcher(linger_seconds=self.linger_seconds, has=lambda _, rev_id: rev_id in self.held)
         self.asking = Asking(self.batcher, Budget(PER_MINUTE), [Breaker()], Turns(1, 3))
         self.patience = Patience(replica_lag_seconds=120, give_up_seconds=900)
         self.held: set[int] = set()
