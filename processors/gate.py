@@ -18,7 +18,7 @@ older one. Apart from that they are functions: the same page, event and rules gi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from processors.arrive import arrive
@@ -94,7 +94,7 @@ def take_up(page: Page, rules: Rules) -> Page:
     if page.names[: len(rules.names)] != rules.names:
         _rename(page, rules)
     rules = rules.on(page.wiki)
-    page.lanes = rules.lanes_of({edit.states for edit in page.edits})
+    page.lanes = rules.lanes_of({edit.states for edit in page.edits} | set(_parted(page)))
     rules = rules.of(page.lanes)
     page.open, page.swept = {}, [0] * rules.count
     page.mixed = _is_mixed(page.edits)
@@ -123,6 +123,14 @@ def rules_for(page: Page, rules: Rules) -> Rules:
     """The rules, with the lanes that policies share on a page."""
     rules = rules if page.lanes is rules.lanes else rules.on(page.wiki)
     return rules if page.lanes is rules.lanes else rules.of(page.lanes)
+
+
+def _parted(page: Page) -> Iterator[bytes]:
+    """Per policy 1 or 0: whether it is one of those under which an edit was kept so long, or went out so."""
+    for edit in page.edits:
+        if edit.floors or edit.out:
+            for places in {floor[0] for floor in edit.floors} | {out[0] for out in edit.out}:
+                yield bytes(at in places for at in range(len(page.names)))
 
 
 def _is_mixed(edits: Sequence[Edit]) -> bool:

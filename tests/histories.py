@@ -446,8 +446,8 @@ class Changing(History):
 def held(policy: Policy, hold: int) -> Policy:
     """The same with another hold in each rule."""
     if not policy.rules:
-        return replace(policy, hold_seconds=hold)
-    return replace(policy, rules=tuple(replace(rule, hold_seconds=hold) for rule in policy.rules))
+        return replace(policy, hold_seconds=float(hold))
+    return replace(policy, rules=tuple(replace(rule, hold_seconds=float(hold)) for rule in policy.rules))
 
 
 def random_log(random_state: int, *, pages: int = 12, length: int = 300, first: int = 1) -> list[Entry]:

@@ -31,6 +31,7 @@ from histories import (
     fates_of,
     misplaced,
     objections,
+    policy,
     run,
     shard_of,
 )
@@ -354,6 +355,22 @@ def test_what_waited_for_the_first_edit_of_a_page_leaves_that_edit_known_as_the_
     writer.change("edit", 3, 1, "t1", "u0")
     writer.change("edit", 3, 2, "t2", "u1", rev_parent_id=1)
     assert objections(writer.log, SHORT, run(shard_of(SHORT), writer.log)) == []
+
+
+def test_policies_that_become_alike_stay_apart_for_an_edit_that_stood_on_a_barred_one_too_long_under_one_of_them():
+    def rules(*holds: int) -> Policies:
+        made = zip(("short", "long"), holds, strict=True)
+        return Policies(policies=tuple(policy(name, f"hold = {hold}\nmax_hold = 9000") for name, hold in made))
+
+    writer = Writer()
+    writer.change("edit", 3, 1, "t1", "u0")
+    writer.visibility(3, 1, 0)
+    writer.change("edit", 3, 2, "t2", "u1", rev_parent_id=1)
+    writer.wait(200)
+    writer.visibility(3, 1, 0, shows=True)
+    writer.control(encode_policies(rules(20, 20)))
+    writer.end()
+    assert objections(writer.log, rules(30, 3000), run(shard_of(rules(30, 3000)), writer.log)) == []
 
 
 def test_a_tick_that_goes_back_takes_nothing_back_over_a_restart_either():
