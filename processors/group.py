@@ -11,7 +11,8 @@ from schemas.decision import Decision, Shared, encode_decisions
 class Group(NamedTuple):
     """All decisions that one input caused about one page. cause: the event's id, or `tick-<number>`.
 
-    made: those that were worked out; where policies share them (`processors.plans`), under the first one's name.
+    made: those that were worked out, policy by policy; where policies share them (`processors.plans`), under the first
+    one's name.
     """
 
     wiki: str

@@ -17,6 +17,7 @@ from zlib import crc32
 
 from processors.hear import RISK_STREAMS
 from processors.wikis import can_approve, can_patrol
+from schemas.decision import Decision
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.learned import NOTHING_LEARNED, Learned, Protect, Stratum
 from schemas.log import Gap, encode_policies
@@ -155,6 +156,7 @@ class Rules:
         self._by_wiki: dict[str, Rules] = {}
         self._names_wikis = any(rule.match.wiki for policy in every_policy for rule in policy)
         self._marks: dict[int, int] = {}
+        self._places = {name: at for at, name in enumerate(self.names)}
         self.grace_ms = policies.grace_ms
         every = [rule for policy in self.policies for rule in policy]
         kinds = ("", "patrolled", "approved", "other_editor")
@@ -224,6 +226,10 @@ class Rules:
         if self.shared is None:
             return states
         return bytes(states[lane[0]] for lane in self.lanes) + states[len(self.names) :]
+
+    def place(self, decision: Decision) -> int:
+        """The place of a decision's policy among those in force."""
+        return self._places[decision.policy]
 
     def mark_of(self, rule: Rule) -> int:
         """Tells a rule, with the grace, from others; the same everywhere."""

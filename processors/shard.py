@@ -299,6 +299,9 @@ class Shard:
         if not decisions or self.rules is None:
             return []
         shared = gate.rules_for(page, self.rules).shared
+        if len(decisions) > 1:
+            # Whichever policies share a lane of this page.
+            decisions.sort(key=self.rules.place)
         for decision in decisions:
             if decision.state is not State.RETRACTED:
                 self.pending -= 1 if shared is None else len(shared[decision.policy])

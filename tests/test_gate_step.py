@@ -93,8 +93,8 @@ async def test_decisions_follow_the_log_and_go_on_where_a_former_run_stopped(set
         (1, "live", "released"),
         (2, "live", "released"),
         (2, "live", "retracted"),
-        (2, "fast", "withheld"),
         (3, "live", "released"),
+        (2, "fast", "withheld"),
         (1, "fast", "released"),
         (3, "fast", "released"),
     ]

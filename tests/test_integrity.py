@@ -134,14 +134,18 @@ class Replayed(Changing):
         assert by_page([d for each in workers for d in each]) == expected
 
     def restarted(self, log: list[Entry]) -> list[Decision]:
-        shard, made, state = shard_of(self.rules), [], {}
+        shard, made, state, whens = shard_of(self.rules), [], {}, {}
         for span in spans(log):
             made += run(shard, self.shuffled(span))
-            state |= {page_key(*key): None if row is None else row.value for key, row in shard.changed().items()}
+            rows = shard.changed()
+            state |= {page_key(*key): None if row is None else row.value for key, row in rows.items()}
+            whens |= {page_key(*key): row.when for key, row in rows.items() if row is not None}
             state |= shard.beside
-            shard.flush(shard.changed())
-            if self.chooser.random() < 0.3:
-                shard = rebuilt([(key, value) for key, value in state.items() if value is not None])
+            shard.flush(rows)
+            if (chance := self.chooser.random()) < 0.3:
+                # With a look into each page, or without.
+                kept = [(key, value) for key, value in state.items() if value is not None]
+                shard = rebuilt(kept, whens=whens if chance < 0.2 else None)
         return made
 
     def shuffled(self, span: list[Entry]) -> list[Entry]:
