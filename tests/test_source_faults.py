@@ -294,7 +294,8 @@ async def test_a_batch_that_the_broker_rejects_is_written_again_whole_once_it_is
         await bound_records(at, 50_000)
         await server.add(*docs[10:])
         await happens(rebuilt.get, before + 2)
-        assert len((await read(at)).ids) == 10
+        # What came before the large one may have met a tick of its own.
+        assert len((await read(at)).ids) <= 15
         await bound_records(at, None)
         log = await holds_each_once(at, docs)
         assert not step.done()
