@@ -49,7 +49,7 @@ soak: install ## What takes longer than the tests may: storms and wide random se
 fuzz: install ## Search for texts that break a reader, MINUTES each (Linux, Python 3.11 to 3.13)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --target $(VENV)/fuzz \
 		--upgrade -r requirements-fuzz.lock
-	PYTHONPATH=$(VENV)/fuzz:. $(BIN)/python tests/fuzz.py $(MINUTES) $(VENV)/fuzzed
+	PYTHONPATH=$(CURDIR)/$(VENV)/fuzz:$(CURDIR) $(BIN)/python tests/fuzz.py $(MINUTES) $(VENV)/fuzzed
 
 generate: install ## Write what deploy/ repeats from the code: settings, metrics, topics, dashboard
 	$(BIN)/python -m deploy.generate
