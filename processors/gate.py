@@ -25,12 +25,13 @@ from processors.arrive import arrive
 from processors.due import WAIT_MS, attach, close, due_by, line_up, next_due, queue_up
 from processors.fire import outcome
 from processors.hear import Blocked, Edited, Flagged, Heard, Told
+from processors.lineage import last_out
 from processors.plans import Rules
 from processors.release import release, settle
 from processors.tell import barred_by_now, flagged, tell, told
 from processors.waits import MOST_EDITS
 from schemas.decision import Decision
-from schemas.page import NONE, PENDING, RELEASED, Edit, Page, spread
+from schemas.page import NONE, PENDING, Edit, Page, spread
 
 
 def new_page(wiki: str, page_id: int, rules: Rules) -> Page:
@@ -103,20 +104,10 @@ def take_up(page: Page, rules: Rules) -> Page:
         attach(page.wiki, edit, rules)
         if edit.states.find(PENDING, 0, rules.count) >= 0:
             page.open[edit] = None
-    page.newest = [_newest_out(page, lane) for lane in range(rules.count)]
+    page.newest = [0 if (out := last_out(page, lane)) is None else out.rev_id for lane in range(rules.count)]
     line_up(page, rules)
     page.due_ms = next_due(page, rules)
     return page
-
-
-def _newest_out(page: Page, lane: int) -> int:
-    """A revision after which none is out under a lane; 0 if none is."""
-    if page.mixed:
-        return max((edit.rev_id for edit in page.edits if edit.states[lane] == RELEASED), default=0)
-    for edit in reversed(page.edits):
-        if edit.states[lane] == RELEASED:
-            return edit.rev_id
-    return 0
 
 
 def rules_for(page: Page, rules: Rules) -> Rules:

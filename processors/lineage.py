@@ -188,10 +188,15 @@ def newest_out(page: Page, policy: int) -> Edit | None:
         return None
     edit = find(page, page.newest[policy])
     if edit is None or edit.states[policy] != RELEASED:
-        out = (e for e in reversed(page.edits) if e.states[policy] == RELEASED)
-        edit = max(out, key=_key, default=None) if page.mixed else next(out, None)
+        edit = last_out(page, policy)
         page.newest[policy] = 0 if edit is None else edit.rev_id
     return edit
+
+
+def last_out(page: Page, policy: int) -> Edit | None:
+    """The same by a look at the page's edits, whatever `Page.newest` says."""
+    out = (e for e in reversed(page.edits) if e.states[policy] == RELEASED)
+    return max(out, key=_key, default=None) if page.mixed else next(out, None)
 
 
 def find(page: Page, rev_id: int) -> Edit | None:

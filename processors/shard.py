@@ -43,7 +43,6 @@ from schemas.reasons import SetAside, State
 
 _SPARE_DUE = 1000
 _ROWS_AT_ONCE = 1000
-_NO_REFS: frozenset[int] = frozenset()
 
 
 class Unreadable(ValueError):
@@ -279,7 +278,7 @@ class Shard:
             refs = {user_ref(page.wiki, edit.user) for edit in page.open if edit.user}
         if rules.titles and page.title:
             refs.add(title_ref(page.wiki, page.title))
-        numbers = frozenset(map(ref_number, refs)) if refs else _NO_REFS
+        numbers = frozenset(map(ref_number, refs))
         return Row(value, When(rules.mark, page.due_ms, gate.pending(page, rules), numbers))
 
     def _note_refs(self, key: PageKey, edit: Edited, rules: Rules) -> None:
@@ -315,19 +314,17 @@ def rebuilt(
 
     Raises `InvalidRecord`.
     """
+    known = whens or {}
     rows: dict[PageKey, Row] = {}
     beside: dict[bytes, bytes] = {}
     for key, value in records:
         if key.startswith(b"~"):
             beside[key] = value
         else:
-            rows[read_key(key)] = Row(value, (whens or {}).get(key, _UNKNOWN))
+            rows[read_key(key)] = Row(value, known.get(key, When()))
     store = Memory()
     store.write(rows)
     mark = policies_mark(beside.get(POLICIES_KEY, b""))
     shard = Shard(store=store, teaches=teaches)
     shard.restore(beside.items(), [key for key, row in rows.items() if row.when.mark != mark])
     return shard
-
-
-_UNKNOWN = When()

@@ -111,7 +111,7 @@ class Fetch:
             settings,
             self._topics.source,
             Step.FETCH,
-            max_in_flight=most_in_flight(max(settings.linger_seconds, *settings.linger_of_wikis.values(), 0.0)),
+            max_in_flight=most_in_flight(max([settings.linger_seconds, *settings.linger_of_wikis.values()])),
             on_lost=self._drop_what_is_void,
         )
         self._asks: set[asyncio.Task[None]] = set()
