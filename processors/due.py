@@ -21,7 +21,7 @@ WAIT_MS = 600_000
 _KEPT_BACK = bytes((WITHHELD, HELD, BLOCKED, RETRACTED))
 
 
-def attach(wiki: str, edit: Edit, rules: Rules) -> None:
+def attach(wiki: str, rules: Rules, edit: Edit) -> None:
     """Give an edit the plan of its kind."""
     edit.plan = rules.plan(wiki, edit.context, edit.protects)
     edit.context = edit.plan.context  # the one that all edits of this kind share

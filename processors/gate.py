@@ -19,6 +19,7 @@ older one. Apart from that they are functions: the same page, event and rules gi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 
 from processors.arrive import arrive
@@ -31,7 +32,8 @@ from processors.release import release, settle
 from processors.tell import barred_by_now, flagged, tell, told
 from processors.waits import MOST_EDITS
 from schemas.decision import Decision
-from schemas.page import NONE, PENDING, Edit, Page, spread
+from schemas.page import NONE, PENDING, Edit, Page
+from schemas.page_record import spread
 
 
 def new_page(wiki: str, page_id: int, rules: Rules) -> Page:
@@ -99,9 +101,13 @@ def take_up(page: Page, rules: Rules) -> Page:
     rules = rules.of(page.lanes)
     page.open, page.swept = {}, [0] * rules.count
     page.mixed = _is_mixed(page.edits)
+    give = partial(attach, page.wiki, rules)
     for edit in page.edits:
-        edit.states = rules.gather(edit.states)
-        attach(page.wiki, edit, rules)
+        edit.restate(rules.gather(edit.states))
+        if edit.line is not None and edit.line.unread:
+            edit.line.attach = give
+        else:
+            give(edit)
         if edit.states.find(PENDING, 0, rules.count) >= 0:
             page.open[edit] = None
     page.newest = [0 if (out := last_out(page, lane)) is None else out.rev_id for lane in range(rules.count)]
@@ -139,6 +145,8 @@ def _rename(page: Page, rules: Rules) -> None:
         return tuple(names.index(page.names[at]) for at in places)
 
     for edit in page.edits:
+        edit.unfold()
+        edit.line = None
         fresh = PENDING if PENDING in edit.states else NONE
         edit.states = bytes(edit.states[old[name]] if name in old else fresh for name in names)
         edit.out = tuple((moved(each[0]), *each[1:]) for each in edit.out)

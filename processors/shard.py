@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
 from processors import gate
 from processors.digest import ref_number
@@ -38,7 +39,8 @@ from schemas.log import (
     decode_control,
     decode_tick,
 )
-from schemas.page import POLICIES_KEY, Page, When, decode_page, encode_page, policies_mark, read_key
+from schemas.page import POLICIES_KEY, Page, When, policies_mark, read_key
+from schemas.page_record import decode_page, encode_page
 from schemas.reasons import SetAside, State
 
 _SPARE_DUE = 1000
@@ -70,6 +72,8 @@ class Shard:
         self.beside: dict[bytes, bytes | None] = {}
         self.pending = 0
         self._touched: dict[PageKey, None] = {}
+        # Those in use on which nothing waits, the longest so first.
+        self._idle: dict[PageKey, None] = {}
         self._in_force = InForce(self.beside)
         self._unplaced = Unplaced(self.beside)
         self._teaches = teaches
@@ -125,18 +129,33 @@ class Shard:
         return {key: self._row(key) for key in sorted(self._touched)}
 
     def flush(self, rows: Mapping[PageKey, Row | None]) -> None:
-        """What `changed` gave is safe elsewhere: move it to the store, and let go of pages that are not in use."""
+        """What `changed` gave is safe elsewhere: move it to the store, and let go of pages beyond `hot_pages`."""
         self._store.write(rows)
+        self._note_idle()
         self._touched.clear()
         self.beside.clear()
         self.lessons.clear()
         self._refs.clear()
-        for key in list(self.hot)[: max(0, len(self.hot) - self.hot_pages)]:
-            del self.hot[key]
+        self._let_go(len(self.hot) - self.hot_pages)
         if len(self._due) > 2 * len(self.hot) + _SPARE_DUE:
             # Most are of pages that are only in the store by now, which knows when they are due.
             self._due = [(page.due_ms, key) for key, page in self.hot.items() if page.due_ms is not None]
             heapq.heapify(self._due)
+
+    def _note_idle(self) -> None:
+        for key in self._touched:
+            page = self.hot.get(key)
+            if page is None or page.open:
+                self._idle.pop(key, None)
+            else:
+                self._idle[key] = None
+
+    def _let_go(self, excess: int) -> None:
+        """First of pages on which nothing waits: the others are needed again as soon as something is due there."""
+        for keys in (self._idle, self.hot):
+            for key in list(islice(keys, max(0, excess))):
+                self._idle.pop(key, None)
+                excess -= self.hot.pop(key, None) is not None
 
     @property
     def count(self) -> int:

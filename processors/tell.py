@@ -56,7 +56,7 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules, decision
     )  # fmt: skip
     if rules.targets:
         edit.protects = chosen(page, editor_class, signal.at_ms, rules)
-    attach(page.wiki, edit, rules)
+    attach(page.wiki, rules, edit)
     tainted = _tainted(page, page.open, signal.at_ms, rules) if page.tricky else []
     join(page, edit, rules)
     _clear(page, tainted, signal.at_ms, rules)
@@ -83,7 +83,7 @@ def flagged(page: Page, event: Flagged, rules: Rules) -> None:
             flags = tuple(sorted({*flags, "protected"} if event.protected else {*flags} - {"protected"}))
         keep_how_it_went_out(edit, rules)
         edit.context = (namespace, kinds, editor_class, flags, page.topics)
-        attach(page.wiki, edit, rules)
+        attach(page.wiki, rules, edit)
     line_up(page, rules)
     page.due_ms = next_due(page, rules)
 

@@ -6,19 +6,17 @@ per event would cost more than the decision.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
 import orjson
 
-from schemas.decision import Signal, decode_signal, encode_signal
-from schemas.learned import Protect, Stratum
+from schemas.decision import Signal
+from schemas.learned import Protect
 from schemas.log import InvalidRecord
 
-VERSION = 3
 POLICIES_KEY = b"~policies"
 # The table of learned holds in force, the one that was when the policies came, and since when the log is heard.
 LEARNED_KEY, BEFORE_KEY, BEGAN_KEY = b"~learned", b"~learned-before", b"~began"
@@ -49,7 +47,7 @@ class Edit:
     none. floors: when the last thing went that had kept it. partial: its parent was never seen. protects: how holds
     were chosen for it when it was observed, in the order of their targets. out: how it went out, where that is not what
     its plan says of every edit. plan: derived, see `processors.plans`. look_ms: derived, its place in the queue of a
-    page that is tricky.
+    page that is tricky. line: derived, see `Line`.
     """
 
     rev_id: int
@@ -68,6 +66,73 @@ class Edit:
     plan: Any = None
     protects: tuple[Protect, ...] = ()
     out: tuple[Out, ...] = ()
+    line: Line | None = None
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """What was left in its line is read when somebody asks for it."""
+            if name not in _LEFT_IN_LINE or self.line is None:
+                raise AttributeError(name)
+            self.unfold()
+            return getattr(self, name)
+
+    def fold(self, text: bytes) -> None:
+        """Leave what nobody asks for in the record's line. text: as in the record."""
+        self.line = Line(text, self.states)
+        del self.event_id, self.user
+
+    def unfold(self) -> None:
+        """Read what was left in the line. Raises `InvalidRecord`."""
+        line = self.line
+        if line is None:
+            return
+        try:
+            _, _, _, _, self.event_id, self.user, context, _ = orjson.loads(line.text)
+            if line.unread:
+                self.context, self.plan = read_context(context), None
+        except ValueError as exc:
+            raise InvalidRecord(f"no edit: {exc!r}") from exc
+        if line.unread and line.attach is not None:
+            line.attach(self)
+        line.unread = False
+
+    def restate(self, states: bytes) -> None:
+        """Write down anew how it stands, which is the same in the record."""
+        if self.line is not None and self.line.states is self.states:
+            self.line.states = states
+        self.states = states
+
+    @property
+    def kept(self) -> bytes | None:
+        """Its line of the record, if nothing was changed since."""
+        line = self.line
+        if line is None or line.states is not self.states or self.signals or self.floors or self.out:
+            return None
+        return line.text
+
+
+_LEFT_IN_LINE = frozenset({"event_id", "user", "context", "plan"})
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """Of an edit that waits for nothing, and of which nothing was said: its line in the record of its page.
+
+    Most edits are kept only in case that something is heard of them, and cost least so. states: as it stood when the
+    line was read or written. unread: what a rule matches lies in the line still; then `attach` gives the edit its plan.
+    """
+
+    text: bytes
+    states: bytes
+    unread: bool = False
+    attach: Callable[[Edit], None] | None = None
+
+
+def read_context(doc: Sequence[Any]) -> Context:
+    """As it stands in a record."""
+    namespace, kinds, editor_class, flags, topics = doc
+    return namespace, tuple(kinds), editor_class, tuple(flags), tuple(topics)
 
 
 # (fire time, revision, epoch, lanes, edit): no two edits are alike in the second and third. No lanes: it is asked then.
@@ -176,121 +241,3 @@ def read_key(key: bytes) -> tuple[str, int]:
     if not page_id.isdigit():
         raise InvalidRecord(f"no key of a page: {key!r}")
     return wiki.decode(), int(page_id)
-
-
-def encode_page(page: Page) -> bytes:
-    """Arrays without names: millions of them wait in memory. An edit's SHA-1 stands for that of its ring entry."""
-    known = {edit.rev_id: edit.sha1 for edit in page.edits}
-    return orjson.dumps(
-        [
-            VERSION,
-            page.wiki,
-            page.page_id,
-            page.title,
-            page.names,
-            [rev_id if known.get(rev_id, "") == sha1 else (rev_id, sha1) for rev_id, sha1 in page.ring.items()],
-            [_edit(e, page.lanes) for e in page.edits],
-            [(w.rev_id, encode_signal(w.signal)) for w in page.waiting],
-            page.topics,
-            page.reverts,
-            page.protected_ms,
-        ]
-    )
-
-
-def _edit(e: Edit, lanes: Lanes) -> Sequence[Any]:
-    states = _digits(e.states, lanes).decode()
-    head: tuple[Any, ...] = (e.rev_id, e.epoch, e.event_id, e.start_ms, e.sha1, e.user, e.context, states)
-    if e.signals or e.restores or e.floors or e.partial or e.protects or e.out:
-        head = (*head, [encode_signal(signal) for signal in e.signals], e.restores, e.floors, int(e.partial), e.out)
-    return (*head, e.protects[0].stratum.activity, *map(_protect, e.protects)) if e.protects else head
-
-
-def _protect(p: Protect) -> Sequence[Any]:
-    """The stratum's wiki and editor class are the edit's. A curve is one of the wider strata: its number, -1 = none."""
-    return p.target, -1 if p.curve is None else p.stratum.wider().index(p.curve), p.cases, p.hold_ms
-
-
-def _read_protect(doc: Sequence[Any], stratum: Stratum) -> Protect:
-    target, number, cases, hold_ms = doc
-    return Protect(target, stratum, None if number < 0 else stratum.wider()[number], cases, hold_ms)
-
-
-@lru_cache(maxsize=10_000)
-def _digits(states: bytes, lanes: Lanes) -> bytes:
-    """A digit for each policy, whoever shares it."""
-    count = sum(map(len, lanes))
-    if count == len(lanes):
-        return states
-    digits = bytearray(count)
-    for digit, lane in zip(states, lanes, strict=False):
-        for at in lane:
-            digits[at] = digit
-    return bytes(digits) + states[len(lanes) :]
-
-
-def spread(page: Page) -> None:
-    """Give each policy a digit of its own, as in a record."""
-    for edit in page.edits:
-        edit.states = _digits(edit.states, page.lanes)
-    page.lanes = ()
-
-
-def decode_page(payload: bytes) -> Page:
-    """Raises `InvalidRecord`, also for a record of a newer version: to pass it over would lose what it knows."""
-    try:
-        doc = orjson.loads(payload)
-        if not isinstance(doc, list) or doc[0] != VERSION:
-            found = doc[0] if isinstance(doc, list) and doc else "1"
-            raise InvalidRecord(f"page state of version {found}; we read version {VERSION}")
-        _, wiki, page_id, title, names, ring, edits, waiting, topics, reverts, protected_ms = doc
-        made = [_read_edit(edit, str(wiki)) for edit in edits]
-        known = {edit.rev_id: edit.sha1 for edit in made}
-        return Page(
-            wiki=str(wiki),
-            page_id=int(page_id),
-            title=title,
-            names=tuple(names),
-            ring=dict((each, known[each]) if isinstance(each, int) else each for each in ring),
-            edits=made,
-            waiting=[Waiting(int(rev_id), decode_signal(signal)) for rev_id, signal in waiting],
-            topics=tuple(topics),
-            reverts=[(at_ms, user) for at_ms, user in reverts],
-            protected_ms=protected_ms,
-        )
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
-        if isinstance(exc, InvalidRecord):
-            raise
-        raise InvalidRecord(f"no page state: {exc!r}") from exc
-
-
-def _read_edit(doc: Sequence[Any], wiki: str) -> Edit:
-    rev_id, epoch, event_id, start_ms, sha1, user, context, states = doc[:8]
-    editor_class = context[2]
-    edit = Edit(
-        int(rev_id),
-        int(epoch),
-        event_id,
-        int(start_ms),
-        sha1,
-        user,
-        _read_context(context),
-        states.encode(),
-    )
-    if len(doc) > 8:
-        signals, edit.restores, floors, partial, out = doc[8:13]
-        edit.signals = tuple(decode_signal(signal) for signal in signals)
-        edit.floors = tuple((tuple(places), int(at_ms)) for places, at_ms in floors)
-        edit.partial = bool(partial)
-        edit.out = tuple(
-            (tuple(places), int(fire_ms), _read_context(then), int(mark)) for places, fire_ms, then, mark in out
-        )
-    if len(doc) > 13:
-        stratum = Stratum(wiki, editor_class, doc[13])
-        edit.protects = tuple(_read_protect(each, stratum) for each in doc[14:])
-    return edit
-
-
-def _read_context(doc: Sequence[Any]) -> Context:
-    namespace, kinds, editor_class, flags, topics = doc
-    return namespace, tuple(kinds), editor_class, tuple(flags), tuple(topics)

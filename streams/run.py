@@ -6,7 +6,6 @@ Exit codes: 0 = asked to stop, 1 = a step failed, 2 = cannot be started as confi
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 import logging
 import signal
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 from schemas.reasons import Step
 from streams import cluster, metrics
+from streams.collector import collect_rarely
 from streams.exactly_once import OwnershipLost
 from streams.settings import DEFAULT_SOURCE, InvalidSetting, Settings
 
@@ -30,8 +30,7 @@ RESTART_SECONDS = 1.0
 def run_until_signal(settings: Settings, steps: Sequence[Step]) -> int:
     """Run `steps` in this process until SIGINT or SIGTERM. Returns the exit code."""
     if Step.GATE in steps:
-        # Pages in use live long, and at its usual pace Python's collector looks through them a fifth of the time.
-        gc.set_threshold(50_000, 50, 100)
+        collect_rarely()
     return asyncio.run(_until_signal(settings, steps))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from random import Random
 
 from schemas.event import rfc3339
+from streams.collector import collect_rarely
 from streams.eventstreams import SimulatedSource
 from streams.ledger import Ledger
 from streams.world import World, build_world, outlive, play
@@ -65,11 +65,6 @@ def run_world(options: WorldOptions) -> int:
     """
     collect_rarely()
     return asyncio.run(_serve(options))
-
-
-def collect_rarely() -> None:
-    """A world makes much and drops little of it: at its usual pace Python's collector takes a third of the time."""
-    gc.set_threshold(50_000, 50, 100)
 
 
 async def _serve(options: WorldOptions) -> int:

@@ -49,10 +49,12 @@ from schemas.decision import decode_decisions, encode_decision
 from schemas.enriched import encode_enriched
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, encode_policies
-from schemas.page import Edit, Page, When, encode_page
+from schemas.page import Edit, Page, When
+from schemas.page_record import encode_page
 from schemas.reasons import Answer, Step
 from streams import cluster, metrics, source
 from streams.broker import Broker
+from streams.collector import collect_rarely
 from streams.disk import Disk
 from streams.eventstreams import SimulatedSource
 from streams.exactly_once import ExactlyOnce
@@ -62,7 +64,6 @@ from streams.run import run_steps
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics, limits
 from streams.world import build_world, play
-from streams.world_command import collect_rarely
 
 HOLDS = (0, 300, 3600)
 BYTEWAX, QUIX = "0.21.1", "3.28.1"

@@ -28,20 +28,12 @@ from processors.store import PageKey, Row
 from schemas.decision import decode_decisions, encode_decision
 from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, Tick, encode_policies, encode_tick
-from schemas.page import (
-    BEGAN_KEY,
-    POLICIES_KEY,
-    WHEN_HEADER,
-    Edit,
-    Page,
-    When,
-    encode_page,
-    encode_when,
-    policies_mark,
-)
+from schemas.page import BEGAN_KEY, POLICIES_KEY, WHEN_HEADER, Edit, Page, When, encode_when, policies_mark
+from schemas.page_record import encode_page
 from schemas.policy import Match, Rule
 from schemas.reasons import State, Step
 from streams import cluster
+from streams.collector import collect_rarely
 from streams.disk import Disk
 from streams.gate import HOT_PAGES, MOST_RECORDS, Gate
 from streams.kafka import Out, consumer, producer, send, send_all
@@ -179,6 +171,7 @@ def growth(few: int, many: int) -> None:
 
 def over_edits(count: int) -> None:
     """Run in a process of its own: prints CPU seconds and the most memory in MB."""
+    collect_rarely()  # as a gate does
     spent = 0.0
     with tempfile.TemporaryDirectory() as folder, Disk(Path(folder) / "d.db", topic="t", now_s=1, stale_s=9) as disk:
         shard = Shard(store=disk, hot_pages=HOT_PAGES)

@@ -17,7 +17,8 @@ from processors.digest import ref_number
 from processors.shard import Shard
 from processors.store import Row
 from schemas.log import KIND_CONTROL, InvalidRecord, encode_policies
-from schemas.page import POLICIES_KEY, VERSION, When, decode_page, policies_mark
+from schemas.page import POLICIES_KEY, When, policies_mark
+from schemas.page_record import VERSION, decode_page
 from streams.disk import Disk
 from streams.gate import Gate
 from streams.settings import Settings

@@ -20,7 +20,8 @@ from schemas.log import (
     encode_policies,
     encode_tick,
 )
-from schemas.page import decode_page, encode_page, page_key
+from schemas.page import page_key
+from schemas.page_record import decode_page, encode_page
 from schemas.reasons import Bar, SetAside, SignalKind, State
 
 EPOCH = 1_800_000_000_000
@@ -464,6 +465,54 @@ def test_decisions_and_page_states_survive_their_codecs():
     assert decode_decisions(encode_decisions(line.decisions)) == line.decisions
     (page,) = line.shard.hot.values()
     assert encode_page(decode_page(encode_page(page))) == encode_page(page)
+
+
+def test_edits_that_lie_still_are_not_looked_into_when_their_page_is_read():
+    line = Line(("fast", 300))
+    for rev in (1, 2, 3):
+        line.edit(rev, at=rev * 1000)
+        line.tick(rev * 1000 + 360)
+    line.edit(4, at=4000)
+    line.shard = rebuilt(line.state().items())
+    page = line.shard.page(("enwiki", 7))
+    assert page is not None
+    assert [edit.line is not None and edit.line.unread for edit in page.edits] == [True, True, True, False]
+    before = encode_page(page).split(b"\n")
+    assert line.edit(5, at=4010, sha1=sha("r2"), user="Patroller") == [
+        (3, "fast", "retracted"),
+        (4, "fast", "withheld"),
+    ]
+    after = encode_page(page).split(b"\n")
+    assert [one == other for one, other in zip(before, after, strict=False)] == [False, True, True, False, False]
+    (retracted, _) = line.decisions[-2:]
+    assert (retracted.event_id, retracted.start_ms) == ("event-5", EPOCH + 3_000_000)
+
+
+@pytest.mark.parametrize("text", ["", "a,b", 'a"b', "a\\b", "a\nb", "ü", None])
+def test_a_page_survives_its_codec_whatever_stands_for_a_sha1(text):
+    line = Line(("fast", 300))
+    line.edit(1, at=0, sha1=text, user='A "quoted", name\n')
+    line.edit(2, at=1000)
+    line.tick(2000)
+    state = {key: value for key, value in line.state().items() if key == page_key("enwiki", 7)}
+    page = decode_page(state[page_key("enwiki", 7)])
+    assert (page.ring[1], [edit.sha1 for edit in page.edits]) == (text, [text, sha("r2")])
+    assert encode_page(page) == state[page_key("enwiki", 7)]
+
+
+def test_pages_on_which_something_waits_stay_in_use_before_others():
+    line = Line(("fast", 300))
+    line.shard.hot_pages = 2
+    line.edit(1, at=3000, page=1)
+    line.edit(2, at=3010, page=2)
+    line.edit(3, at=1000, page=3)
+    assert line.tick(1400) == [(3, "fast", "released")]
+    line.shard.flush(line.shard.changed())
+    assert {page_id for _, page_id in line.shard.hot} == {1, 2}
+    line.edit(4, at=3020, page=4)
+    line.shard.flush(line.shard.changed())
+    assert {page_id for _, page_id in line.shard.hot} == {2, 4}
+    assert line.tick(4000) == [(1, "fast", "released"), (2, "fast", "released"), (4, "fast", "released")]
 
 
 def test_a_shard_rebuilt_from_its_state_decides_like_the_one_that_went_on():

@@ -10,7 +10,7 @@ from test_rules import Ruled
 from processors import ring, waits
 from processors.shard import Unreadable, rebuilt
 from schemas.log import KIND_EVENT, Policies, Policy
-from schemas.page import VERSION
+from schemas.page_record import VERSION
 from schemas.reasons import SetAside
 
 YEARS_S = 5 * 365 * 86_400

@@ -56,7 +56,8 @@ from schemas.log import (
     encode_learned,
     encode_policies,
 )  # fmt: skip
-from schemas.page import encode_page, page_key
+from schemas.page import page_key
+from schemas.page_record import encode_page
 from schemas.policy_file import read_policy_file
 from schemas.reasons import Bar, State
 from streams.histories import read_history
