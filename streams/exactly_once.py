@@ -20,15 +20,14 @@ answer as if we had been fenced; then the loop is started again by whoever start
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import IllegalOperation, IllegalStateError, InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalStateError, InvalidProducerEpoch, KafkaError, ProducerFenced
 
 from schemas.deadletter import DeadLetter
 from schemas.reasons import SetAside, Step
@@ -37,7 +36,6 @@ from streams.failpoints import failpoint
 from streams.kafka import (
     Out,
     RecordTooLarge,
-    batches,
     check_size,
     close_consumer,
     close_producer,
@@ -45,9 +43,9 @@ from streams.kafka import (
     letter_out,
     producer,
     quiet_client_logs,
-    send,
 )
 from streams.settings import Settings
+from streams.transaction import send_batches
 
 POLL_MS = 300
 RETRY_SECONDS = 1.0
@@ -251,18 +249,7 @@ class ExactlyOnce:
     ) -> None:
         failpoint("loop.worked")
         await sender.begin_transaction()
-        futures: list[asyncio.Future[Any]] = []
-        try:
-            await asyncio.gather(*(_hand_over(sender, *each, futures) for each in _by_partition(outs).items()))
-            # A send that failed does not fail the commit: without this its record would be missing without a word.
-            await asyncio.gather(*futures)
-        except IllegalOperation as exc:
-            # The broker's answer to an earlier record ended the transaction while a later one was handed over.
-            answers = await asyncio.gather(*futures, return_exceptions=True)
-            raise next((each for each in answers if isinstance(each, KafkaError)), KafkaError(str(exc))) from exc
-        finally:
-            for future in futures:
-                future.add_done_callback(_look_at)
+        await send_batches(sender, outs)
         failpoint("loop.sent")
         await sender.send_offsets_to_transaction(dict(offsets), self._app)
         failpoint("loop.offsets_sent")
@@ -369,36 +356,9 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
         """Nothing: the loop sees what is assigned, and owns it when no poll is under way."""
 
 
-async def _hand_over(
-    sender: AIOKafkaProducer, place: tuple[str, int | None], outs: Sequence[Out], futures: list[asyncio.Future[Any]]
-) -> None:
-    """Give the producer what goes to one partition, in order. Each thing to be answered is appended to `futures`."""
-    topic, partition = place
-    if partition is None:
-        for out in outs:
-            futures.append(await send(sender, out, {}))  # noqa: PERF401 - the first ones count if one fails
-    else:
-        for batch in batches(sender, outs):
-            futures.append(await sender.send_batch(batch, topic, partition=partition))  # noqa: PERF401 - as above
-
-
-def _by_partition(outs: Iterable[Out]) -> dict[tuple[str, int | None], list[Out]]:
-    """Topic and partition (None = the client's choice) → what goes there, in order."""
-    found: dict[tuple[str, int | None], list[Out]] = {}
-    for out in outs:
-        found.setdefault((out.topic, out.partition), []).append(out)
-    return found
-
-
 async def _all(works: Any) -> None:
     """Run all to their end, also when one fails; then raise the first failure."""
     results = await asyncio.gather(*works, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):
             raise result
-
-
-def _look_at(future: asyncio.Future[Any]) -> None:
-    """Take note of a failure that another failure came before."""
-    with contextlib.suppress(asyncio.CancelledError):
-        future.exception()
