@@ -49,11 +49,11 @@ from streams import erase, learning, metrics
 from streams.clock import Steps, now_ms
 from streams.endpoints import Choice, Endpoints
 from streams.erase import Eraser, Erasure
-from streams.exactly_once import OwnershipLost
 from streams.failpoints import failpoint
 from streams.inbox import Closed, Inbox, Item, Message, Named, Opened
 from streams.kafka import Out, letter_out, quiet_client_logs
 from streams.learning import Learning
+from streams.ownership import OwnershipLost
 from streams.policy_files import Watch
 from streams.settings import Settings, since_ms
 from streams.source_log import Found, SourceLog

@@ -22,8 +22,8 @@ from conftest import MakeSettings, all_readable, produce, read_all
 from schemas.reasons import Step
 from streams import cluster, metrics
 from streams.broker import Broker
-from streams.exactly_once import OwnershipLost
 from streams.kafka import Out, close_producer, producer, quiet_client_logs, read_partition
+from streams.ownership import OwnershipLost
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics
 from streams.transaction import batches, send_batches
