@@ -3,7 +3,8 @@
 A compiled expression finds the few marks that matter; a stack pairs them as MediaWiki's preprocessor does: braces and
 double brackets match only the innermost open one, `<ref>` and `<gallery>` are walls, comments and `<nowiki>` hide what
 is in them. What is left open is text. Text is gathered on the way and dropped when the template, table or reference
-around it closes, so that an opening mark that never closes costs nothing and hides nothing.
+around it closes, so that an opening mark that never closes costs nothing and hides nothing. Where things begin
+and end is seen here; what they are, `Found` tells.
 
 Nothing is read twice: each mark is handled once, nesting is bounded by `MAX_DEPTH`, the text by `MAX_SIZE`, and the
 copies of values by a budget. `mwparserfromhell` finds the same (tests/test_scan.py says where it does not).
@@ -13,12 +14,11 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from operator import itemgetter
 
-from processors.found import Found, Scan, boxes, cite, in_order, nest, tags
+from processors.found import Found, Scan
 from processors.infobox import has_shape, is_infobox
-from processors.links import bare_url, caption_and_alt, gallery_files, is_url, link_target
-from processors.namespaces import CATEGORY, FILE, Namespaces, normal_title, split_prefix
+from processors.links import gallery_files, is_url, link_target
+from processors.namespaces import Namespaces, normal_title
 from processors.plain_text import (
     BEFORE_HOLE,
     HOLE,
@@ -28,11 +28,10 @@ from processors.plain_text import (
     literal,
     without_variants,
 )
-from processors.sections import Heading, lay_out, redirect_target, title_span
+from processors.sections import Heading, title_span
 from processors.tables import read_table
-from processors.templates import Span, parameters, split_values, template_name
+from processors.templates import Span, parameters, split_values
 from processors.tokens import (
-    ATTRIBUTE,
     FREE_URL,
     SCHEME,
     SIMPLE_LINK,
@@ -44,8 +43,8 @@ from processors.tokens import (
     closing,
     is_scheme,
 )
-from schemas.enriched import Category, Degraded, ExternalLink, Link, Media
-from schemas.shapes import Gallery, KnownBy, LanguageLink
+from schemas.enriched import Degraded, ExternalLink, Link, Media
+from schemas.shapes import KnownBy
 
 PARSER = "sluice-wikitext/1.0.0"
 # MediaWiki's own limit of a page, there in bytes.
@@ -106,8 +105,7 @@ class _Scanner:
         self.heading_end = len(self.text) + 1
         self.budget = COPIES * len(text) + MAX_VALUE
         self.last_close: dict[str, int] = {}
-        self.names: dict[str, tuple[str, str | None] | None] = {}
-        self.found = Found()
+        self.found = Found(namespaces)
 
     def run(self) -> Scan:
         text, stack = self.text, self.stack
@@ -139,7 +137,7 @@ class _Scanner:
             self.end_heading()
         self.abandon_external()
         self.flush(len(text))
-        return self.result()
+        return self.found.scan(text, self.out, self.headings, self.degraded)
 
     def flush(self, to: int) -> None:
         if to > self.last:
@@ -246,8 +244,8 @@ class _Scanner:
             for url in FREE_URL.finditer(self.text, start, end - 2):
                 scheme = SCHEME.search(self.text, max(url.start() - 12, start), url.start())
                 if scheme is not None and is_scheme(scheme.group()):
-                    self.add_url(scheme.start(), self.text[scheme.start() : url.end()])
-        if not self.name_template(raw, start, end, positional, named):
+                    self.found.url(scheme.start(), self.text[scheme.start() : url.end()])
+        if not self.found.template(raw[:MAX_VALUE], start, end, positional, named):
             return  # the braces are text
         self.hole(start)
         self.last = end
@@ -294,7 +292,7 @@ class _Scanner:
             if cut:
                 self.degraded.add(Degraded.RAW)
         raw = text[start + 2 : min(pipes[0] if pipes else end, start + 2 + MAX_VALUE)]
-        if self.name_template(raw, start, end + 2, positional, named) and frame.box is not None and named:
+        if self.found.template(raw, start, end + 2, positional, named) and frame.box is not None and named:
             self.infobox(frame, frame.box, start, end, has_shape(positional, named, text[pipes[0] : end]))
 
     def infobox(self, frame: _Frame, box: KnownBy, start: int, end: int, shape: bool) -> None:
@@ -303,22 +301,6 @@ class _Scanner:
             self.flush(end)
             bounds = [*frame.pieces, len(self.out) + 1]
             self.found.boxes[start] = (box, ["".join(self.out[a : b - 1]) for a, b in pairwise(bounds)])
-
-    def name_template(self, raw: str, start: int, end: int, positional: list[str], named: dict[str, str]) -> bool:
-        """Keep a template under its name. raw: what is before its first bar. False: the braces are text."""
-        if raw in self.names:
-            named_by = self.names[raw]
-        else:
-            named_by = template_name(raw[:MAX_VALUE], self.namespaces)
-            if len(raw) < MAX_TITLE:
-                self.names[raw] = named_by
-        if named_by is None:
-            return False
-        name, first = named_by
-        values = tuple(positional) if first is None else (first, *positional)
-        self.found.templates.append((start, end, name, values, named))
-        self.found.parts.append((start, end, "Template", name))
-        return True
 
     # --- links -----------------------------------------------------------------------------------------------------
 
@@ -365,9 +347,9 @@ class _Scanner:
         if self.external is not None:
             start, url, _ = self.external
             self.external = None
-            self.add_url(start + 1, url)
+            self.found.url(start + 1, url)
             for at, bare in self.within:
-                self.add_url(at, bare)
+                self.found.url(at, bare)
             self.within = []
 
     def close_brackets(self, _: object, start: int, end: int) -> None:
@@ -406,13 +388,7 @@ class _Scanner:
             if self.external is not None and self.reaches(start):
                 self.within.append((scheme.start(), url))
             else:
-                self.add_url(scheme.start(), url)
-
-    def add_url(self, start: int, text: str) -> None:
-        url = bare_url(text)
-        if url is not None:
-            self.found.external_links.append((start, ExternalLink(url)))
-            self.found.parts.append((start, start + len(url), "ExternalLink", url))
+                self.found.url(scheme.start(), url)
 
     def close_link(self, frame: _Frame, at: int) -> None:
         self.flush(at)
@@ -452,11 +428,13 @@ class _Scanner:
 
     def simple_place(self, target: str, text: str | None, start: int, end: int) -> None:
         if is_url(target):
-            self.add_url(start + 2, target.partition(" ")[0])
+            self.found.url(start + 2, target.partition(" ")[0])
             return
         shown = None if text is None else clean_inline(text)
         sort_key = None if text is None else text.strip()
-        self.place_link(target, shown, [] if shown is None else [shown], sort_key, start, end)
+        stands = self.found.place(target, shown, [] if shown is None else [shown], sort_key, start, end)
+        if stands is not None:
+            self.out.append(stands)
 
     def link(self, frame: _Frame, target: str, at: int) -> None:
         """A link with other marks within."""
@@ -468,38 +446,9 @@ class _Scanner:
             parts = [clean_inline("".join(out[a : b - 1])) for a, b in pairwise(bounds)]
         sort_key = self.copy(frame.pipes[0] + 1, at).strip() if pieces else None
         self.drop(frame.mark)
-        self.place_link(target, text, parts, sort_key, frame.start, at + 2)
-
-    def place_link(
-        self, target: str, text: str | None, parts: list[str], sort_key: str | None, start: int, end: int
-    ) -> None:
-        """What a link is by its prefix. text: shown; parts: plain text behind each bar."""
-        title, hash_mark, anchor = target.partition("#")
-        namespaces, found = self.namespaces, self.found
-        prefix, rest = split_prefix(title) if ":" in title else ("", title)
-        number = namespaces.numbers.get(prefix, 0) if prefix and rest else 0
-        if number == CATEGORY:
-            title = normal_title(rest, namespaces)
-            found.categories.append((start, Category(title=title, sort_key=sort_key)))
-            found.parts.append((start, end, "Category", title))
-        elif number == FILE:
-            title = normal_title(rest, namespaces)
-            caption, alt = caption_and_alt(parts, namespaces.options)
-            found.media.append((start, Media(title=title, caption=caption, alt=alt)))
-            found.parts.append((start, end, "Media", title))
-        elif prefix in namespaces.languages and rest and number == 0:
-            title = normal_title(rest, namespaces)
-            found.language_links.append((start, LanguageLink(language=prefix, title=title)))
-            found.parts.append((start, end, "Wikilink", f"{prefix}:{title}"))
-        else:
-            self.out.append(target.lstrip(":") if text is None else text)
-            title = title.lstrip(": ")
-            if prefix == "" and ":" in title:  # it began with a colon
-                prefix, rest = split_prefix(title)
-                number = None if prefix in namespaces.languages else namespaces.numbers.get(prefix, 0) if rest else 0
-            title = normal_title(title, namespaces)
-            found.links.append((start, Link(title, number, anchor.strip() if hash_mark else None, text)))
-            found.parts.append((start, end, "Wikilink", title))
+        stands = self.found.place(target, text, parts, sort_key, frame.start, at + 2)
+        if stands is not None:
+            out.append(stands)
 
     # --- lines: tables and headings --------------------------------------------------------------------------------
 
@@ -599,7 +548,7 @@ class _Scanner:
             self.last = end
             self.closed(start, end)
             if name == "ref":
-                self.reference(start, end, attributes.rstrip("/"), None, None)
+                self.found.reference(start, end, attributes.rstrip("/"), None, None)
         elif self.last_closing(name) >= end and all(frame.kind != name for frame in self.stack):
             frame = self.push(name, start, 0, "")
             frame.content, frame.attributes = end, attributes
@@ -615,19 +564,13 @@ class _Scanner:
         if name == "ref":
             self.flush(start)
             text = clean_inline("".join(self.out[frame.mark :]))
-            self.reference(frame.start, end, frame.attributes, self.copy(frame.content, start).strip(), text)
+            self.found.reference(frame.start, end, frame.attributes, self.copy(frame.content, start).strip(), text)
         elif name == "gallery":
             self.flush(start)
             self.gallery(frame, start, end)
         self.drop(frame.mark)
         self.last = end
         self.closed(frame.start, end)
-
-    def reference(self, start: int, end: int, attributes: str, content: str | None, text: str | None) -> None:
-        values = attribute_values(attributes) if attributes else {}
-        name, group = values.get("name"), values.get("group")
-        self.found.references.append((start, end, name, group, content, text))
-        self.found.parts.append((start, end, "Reference", name or ""))
 
     def gallery(self, frame: _Frame, end: int, tag_end: int) -> None:
         """Its files, from the text gathered since it began: what is nested in a caption is read there already."""
@@ -639,43 +582,4 @@ class _Scanner:
             self.found.media.append((at, Media(title=title, caption=shown, alt=alt, gallery=number)))
             self.found.parts.append((at, line_end, "Media", title))
             at = line_end
-        values = attribute_values(frame.attributes)
-        gallery = Gallery(mode=values.get("mode"), caption=values.get("caption"))
-        self.found.galleries.append(gallery)
-        self.found.parts.append((frame.start, tag_end, "Gallery", ""))
-
-    # --- the whole -------------------------------------------------------------------------------------------------
-
-    def result(self) -> Scan:
-        found = self.found
-        plain_text, sections, lists = lay_out(self.out, self.headings)
-        raw = sorted(found.templates, key=itemgetter(0))
-        templates = nest(raw)
-        return Scan(
-            links=in_order(found.links),
-            categories=in_order(found.categories),
-            media=in_order(found.media),
-            templates=templates,
-            references=cite(found, raw, templates),
-            external_links=in_order(found.external_links),
-            infoboxes=boxes(found, raw),
-            tables=in_order(found.tables),
-            lists=lists,
-            galleries=tuple(found.galleries),
-            language_links=in_order(found.language_links),
-            maintenance=tags(raw, self.namespaces.language),
-            comments=tuple(found.comments),
-            sections=sections,
-            redirect=redirect_target(self.text, self.namespaces),
-            plain_text=plain_text,
-            parts=tuple(found.parts),
-            degraded=tuple(sorted(self.degraded)),
-        )
-
-
-def attribute_values(attributes: str) -> dict[str, str]:
-    """The attributes of a tag that we keep, without the empty ones."""
-    values = (
-        (match[1].lower(), (match[2] or match[3] or match[4] or "").strip()) for match in ATTRIBUTE.finditer(attributes)
-    )
-    return {name: value for name, value in values if value}
+        self.found.gallery(frame.start, tag_end, frame.attributes)

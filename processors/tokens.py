@@ -51,3 +51,11 @@ def is_scheme(name: str) -> bool:
 def closing(name: str) -> re.Pattern[str]:
     """The tag that ends `<name>`."""
     return re.compile(rf"</{name}\s*+>", re.IGNORECASE)
+
+
+def attribute_values(attributes: str) -> dict[str, str]:
+    """The attributes of a tag that we keep, without the empty ones."""
+    values = (
+        (match[1].lower(), (match[2] or match[3] or match[4] or "").strip()) for match in ATTRIBUTE.finditer(attributes)
+    )
+    return {name: value for name, value in values if value}

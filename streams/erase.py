@@ -3,8 +3,8 @@
 The source hears of a hiding as of anything else, as an event in the log. This looks through the log for such events,
 once in `erase_seconds`, and finds the records that repeat what was hidden: of the revision itself, of recent changes,
 and of its successor, whose prior state has it again. For each it makes a skeleton under the same key; and for the
-hiding a proof, which names what was erased and says nothing of it. The source's writer commits all that together with
-how far we looked, so that a crash costs another look and nothing else.
+hiding a proof, which names what was erased and says nothing of it (`streams.skeletons` makes both). The source's writer
+commits all that together with how far we looked, so that a crash costs another look and nothing else.
 
 The skeleton is what the steps behind go by: fetch reads it after the event, however late it is, and erases the texts
 (enrich carries that on, and publish erases what went out). Dead letters are searched here, those that came before the
@@ -26,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -36,31 +36,19 @@ from aiokafka.errors import KafkaError
 from processors.digest import page_partition
 from processors.news import News, Place, ToShow, hides_or_shows
 from processors.remembered import Remembered, Revisions
-from processors.route import lenient_meta
-from processors.skeleton import (
-    Hidden,
-    Shown,
-    concerns,
-    mentions,
-    prior_rev_id,
-    shown_again,
-    skeleton,
-    stays,
-)
-from schemas.event import EDIT_KINDS, InvalidEvent, PageChange, decode_event
+from processors.skeleton import Hidden, Shown, concerns, mentions, stays
 from schemas.log import KIND_ERASURE, KIND_EVENT, KIND_SKELETON
 from streams import metrics
 from streams.failpoints import failpoint
 from streams.kafka import Out, close_consumer, consumer, header
 from streams.settings import Settings
+from streams.skeletons import Found, edited, once_more, place_of, skeleton_of, without_bytes
 from streams.topics import Topics
 from streams.undone import oldest_undone_ms
 
 # The log is stamped by the broker, hidings by the wiki; so much may their clocks differ.
 CLOCKS_MS = 600_000
 RETRY_SECONDS = 5.0
-# Headers that we give a record. `shown`: of a revision that is before readers again, by which event.
-OURS = frozenset({"kind", "place", "shown"})
 
 log = logging.getLogger("sluice.erase")
 
@@ -72,15 +60,6 @@ class Erasure:
     outs: Sequence[Out]
     offsets: Mapping[TopicPartition, int]
     hidings: int
-
-
-@dataclass(slots=True, kw_only=True)
-class _Found:
-    """What a scan found. by_key: (partition, key) → the skeleton. revs: (wiki, page, revision) whose texts must go."""
-
-    by_key: dict[tuple[int, bytes], Out] = field(default_factory=dict)
-    revs: set[tuple[str, int, int]] = field(default_factory=set)
-    proofs: dict[tuple[str, int], list[dict[str, Any]]] = field(default_factory=dict)
 
 
 class Eraser:
@@ -139,7 +118,7 @@ class Eraser:
         last = await reader.end_offsets(everything)
         end = dict(last)
         news = News()
-        late = _Found()
+        late = self._found()
         # Of letters that are written until this is committed the next look knows.
         known = {page: set(revs) for page, revs in remembered.revisions.items()}
         letters_from = max(first[self._letters], await reader.committed(self._letters) or 0)
@@ -164,7 +143,7 @@ class Eraser:
                     remembered.shown(event.wiki, event.page_id, event.rev_id)
                     news.show(event, record.offset, erased=was_hidden)
                 if revisions := remembered.concerning(record.key, record.value):
-                    self._reduce_late(record, revisions, late)
+                    late.reduce_late(record, revisions)
         if not moved:
             return None
         outs = [*late.by_key.values()]
@@ -180,20 +159,6 @@ class Eraser:
                 event = hides_or_shows(record.value)
                 if isinstance(event, Shown) and event.own:
                     news.undeleted[event.wiki, event.page_id, event.rev_id] = event.cause
-
-    def _reduce_late(self, record: Any, revisions: Revisions, late: _Found) -> None:
-        """An event that came after what it repeats was hidden; most are as the source itself reduced them."""
-        ((wiki, page_id), revs) = next(iter(revisions.items()))
-        _, _, rev, event_id = record.key.decode().split(":", 3)
-        self._reduce(record, KIND_EVENT, revisions, late)
-        out = late.by_key.get((record.partition, record.key))
-        if out is None or _says_no_more(record.value, out.value):
-            late.by_key.pop((record.partition, record.key), None)
-            return
-        rev_id = int(rev) if int(rev) in revs else prior_rev_id(record.value)
-        hidden = Hidden(wiki=wiki, page_id=page_id, rev_id=rev_id, since_ms=0, cause=f"late:{event_id}")
-        proof = self._proof(hidden, late)
-        late.by_key[proof.partition or 0, proof.key] = proof
 
     async def _erase(
         self,
@@ -220,11 +185,11 @@ class Eraser:
         # To search the log can take minutes.
         for tp, now in (await reader.end_offsets(self._partitions)).items():
             await self._foresee(reader, tp, last[tp], now, news)
-        _mark_what_was_undeleted(found, news.undeleted)
+        found.mark_what_was_undeleted(news.undeleted)
         if self._remembered is not None:
             self._remembered.add(revisions)
         letters = await self._reduce_letters(reader, revisions, starts[self._letters], end)
-        return [*found.by_key.values(), *letters, *(self._proof(hidden, found) for hidden in news.hidings)]
+        return [*found.by_key.values(), *letters, *(found.proof(hidden) for hidden in news.hidings)]
 
     async def _show(
         self,
@@ -241,7 +206,7 @@ class Eraser:
         for partition in {page_partition(wiki, page, self._settings.partitions) for wiki, page, _ in shown}:
             tp = TopicPartition(self._topics.source, partition)
             async for record in _read(reader, tp, starts[tp], end[tp]):
-                place, offset = _edited(record), int(_place(record).split(b":")[0])
+                place, offset = edited(record), int(place_of(record).split(b":")[0])
                 if place is not None and place in shown and offset < shown[place].offset:
                     found[place] = max((offset, record), found.get(place, (-1, None)), key=lambda each: each[0])
         outs = []
@@ -250,9 +215,9 @@ class Eraser:
             if header(record, "kind") == KIND_SKELETON:
                 bare = None if stays(record.value) else record.value
             else:
-                bare = _skeleton(record, {rev_id}) if again.erased else None
+                bare = skeleton_of(record, {rev_id}) if again.erased else None
             if bare is not None:
-                outs.append(_again(record, bare, again.event.cause))
+                outs.append(once_more(record, bare, again.event.cause))
         return outs
 
     async def _reduce_letters(
@@ -262,7 +227,7 @@ class Eraser:
         if not revisions:
             return []
         found = _read(reader, self._letters, start, end[self._letters])
-        return [_without_bytes(record) async for record in found if mentions(record.value or b"", revisions)]
+        return [without_bytes(record) async for record in found if mentions(record.value or b"", revisions)]
 
     async def _starts(
         self, reader: AIOKafkaConsumer, since_ms: int, first: Mapping[TopicPartition, int]
@@ -277,59 +242,18 @@ class Eraser:
         revisions: Revisions,
         starts: Mapping[TopicPartition, int],
         end: Mapping[TopicPartition, int],
-    ) -> _Found:
-        found = _Found()
+    ) -> Found:
+        found = self._found()
         for tp in self._partitions:
             async for record in _read(reader, tp, starts[tp], end[tp]):
                 kind = header(record, "kind")
                 written = kind in {KIND_EVENT, KIND_SKELETON} and record.value is not None
                 if written and concerns(record.key, record.value, revisions):
-                    self._reduce(record, kind, revisions, found)
+                    found.reduce(record, kind, revisions)
         return found
 
-    def _reduce(self, record: Any, kind: bytes | None, revisions: Revisions, found: _Found) -> None:
-        wiki, page, rev, _ = record.key.decode().split(":", 3)
-        hidden: set[int | None] = revisions[wiki, int(page)] if page else {int(rev)}
-        if (value := _skeleton(record, hidden)) is None:
-            return
-        if page:
-            found.revs.add((wiki, int(page), int(rev)))
-        place = _place(record)
-        if value == record.value and kind == KIND_SKELETON:
-            # It was erased before; the broker still has the event as well.
-            found.by_key.pop((record.partition, record.key), None)
-            return
-        headers = [(name, each) for name, each in record.headers if name not in OURS]
-        found.by_key[record.partition, record.key] = Out(
-            topic=self._topics.source,
-            key=record.key,
-            value=value,
-            partition=record.partition,
-            headers=[("kind", KIND_SKELETON), *headers, ("place", place)],
-        )
-        erased = {"key": record.key.decode(), "offset": int(place.split(b":")[0]), "partition": record.partition}
-        found.proofs.setdefault((wiki, int(page) if page else -int(rev)), []).append(erased)
-
-    def _proof(self, hidden: Hidden, found: _Found) -> Out:
-        """Which records were erased because of one hiding: their places, nothing of what they said."""
-        records = [*found.proofs.get((hidden.wiki, hidden.page_id), ())]
-        if hidden.rev_id is not None:
-            records += found.proofs.get((hidden.wiki, -hidden.rev_id), ())
-        doc = {
-            "cause": hidden.cause,
-            "kind": "erasure",
-            "page_id": hidden.page_id,
-            "records": records,
-            "rev_id": hidden.rev_id,
-            "wiki": hidden.wiki,
-        }
-        return Out(
-            topic=self._topics.source,
-            key=f"erasure:{hidden.cause}".encode(),
-            value=orjson.dumps(doc, option=orjson.OPT_SORT_KEYS),
-            partition=page_partition(hidden.wiki, hidden.page_id, self._settings.partitions),
-            headers=[("kind", KIND_ERASURE)],
-        )
+    def _found(self) -> Found:
+        return Found(topic=self._topics.source, partitions=self._settings.partitions)
 
 
 async def _read(reader: AIOKafkaConsumer, tp: TopicPartition, start: int, end: int) -> AsyncIterator[Any]:
@@ -339,90 +263,6 @@ async def _read(reader: AIOKafkaConsumer, tp: TopicPartition, start: int, end: i
         for record in batch.get(tp, ()):
             if record.offset < end:
                 yield record
-
-
-def _place(record: Any) -> bytes:
-    """Where an event stood, and when the broker had it, whatever stands for it by now."""
-    return header(record, "place") or b"%d:%d" % (record.offset, record.timestamp)
-
-
-def _mark_what_was_undeleted(found: _Found, undeleted: Mapping[Place, str]) -> None:
-    """Its text stands under the event that undeleted it: what stands for an earlier event must not erase that."""
-    for at, out in found.by_key.items():
-        wiki, page, rev, _ = out.key.decode().split(":", 3)
-        cause = undeleted.get((wiki, int(page), int(rev))) if page and rev else None
-        if cause is not None:
-            found.by_key[at] = out._replace(headers=[*out.headers, ("shown", cause.encode())])
-
-
-def _skeleton(record: Any, hidden: set[int | None]) -> bytes | None:
-    try:
-        return skeleton(record.value, hidden)
-    except (InvalidEvent, KeyError, TypeError, AttributeError) as exc:
-        log.error("%s/%d cannot be reduced to a skeleton: %r", record.topic, record.offset, exc)  # noqa: TRY400
-        return None
-
-
-def _edited(record: Any) -> Place | None:
-    """The revision that a record of the log puts before readers; None if it is of another kind."""
-    if header(record, "kind") not in {KIND_EVENT, KIND_SKELETON} or record.value is None:
-        return None
-    try:
-        event = decode_event(record.value)
-    except InvalidEvent:
-        return None
-    if not isinstance(event, PageChange) or event.kind not in EDIT_KINDS:
-        return None
-    return event.wiki, event.page_id, event.rev_id
-
-
-def _again(record: Any, bare: bytes, cause: str) -> Out:
-    """The skeleton of an edit once more, for those who ask for texts: its revision is before readers again."""
-    headers = [(name, each) for name, each in record.headers if name not in OURS]
-    return Out(
-        topic=record.topic,
-        key=record.key,
-        value=shown_again(bare, cause),
-        partition=record.partition,
-        headers=[("kind", KIND_SKELETON), *headers, ("place", _place(record)), ("shown", cause.encode())],
-    )
-
-
-def _says_no_more(event: bytes, left: bytes | None) -> bool:
-    """Whether a skeleton leaves nothing out but what says nothing: the event was made after the hiding."""
-    whole, bare = orjson.loads(event), orjson.loads(left or b"{}")
-    bare.pop("skeleton", None)
-    return bool(whole == bare)
-
-
-def _without_bytes(letter: Any) -> Out:
-    """A dead letter as it may stay: which step, why, where it came from, and which event, so that it is written once.
-
-    What went wrong in words may quote the bytes.
-    """
-    kept = [(name, value) for name, value in letter.headers if name in {"step", "reason", "origin"}]
-    return Out(
-        topic=letter.topic,
-        key=letter.key,
-        value=b"",
-        partition=letter.partition,
-        headers=[
-            *kept,
-            ("detail", b"erased: it was hidden at the source"),
-            ("erased", _event_id(letter.value).encode()),
-        ],
-    )
-
-
-def _event_id(payload: bytes) -> str:
-    """Of the event that a dead letter holds, as a message of the source or within a record of content; else ""."""
-    meta = lenient_meta(payload)
-    if meta is not None:
-        return meta.event_id
-    try:
-        return str(orjson.loads(payload)["event"]["meta"]["id"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return ""
 
 
 def count(erasure: Erasure) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -111,18 +111,6 @@ async def send(sender: AIOKafkaProducer, out: Out, limits: Mapping[str, int]) ->
         out.topic, value=out.value, key=out.key, partition=out.partition, headers=list(out.headers)
     )
     return future
-
-
-def batches(sender: AIOKafkaProducer, outs: Sequence[Out]) -> Iterator[Any]:
-    """What goes to one partition, in batches of our own: the client's way has a future and a dozen calls per record."""
-    batch = sender.create_batch()
-    for out in outs:
-        while batch.append(timestamp=None, key=out.key, value=out.value, headers=[*out.headers]) is None:
-            # It is full, and closed. A batch takes any one record.
-            yield batch
-            batch = sender.create_batch()
-    batch.close()  # so that nothing is waited for that could join it
-    yield batch
 
 
 async def send_all(settings: Settings, outs: Sequence[Out]) -> None:

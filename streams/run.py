@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from schemas.reasons import Step
 from streams import cluster, metrics
 from streams.collector import collect_rarely
-from streams.exactly_once import OwnershipLost
+from streams.ownership import OwnershipLost
 from streams.settings import DEFAULT_SOURCE, InvalidSetting, Settings
 
 log = logging.getLogger("sluice.run")

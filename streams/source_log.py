@@ -23,9 +23,10 @@ from schemas.control import ENDPOINT, control_kind, decode_endpoint
 from schemas.log import KIND_EVENT, KIND_SKELETON, KIND_TICK, InvalidRecord, Tick, decode_tick
 from schemas.reasons import Step
 from streams.failpoints import failpoint
-from streams.kafka import Out, batches, check_size, consumer, header, producer, reading
+from streams.kafka import Out, check_size, consumer, header, producer, reading
 from streams.settings import Settings
 from streams.topics import Topics, limits
+from streams.transaction import send_batches
 
 # The log is read back in pieces of this many records, until it covers what a rewind brings again and as much on top,
 # since producers' clocks differ; and no further than this, per partition.
@@ -91,37 +92,17 @@ class SourceLog:
 
         Raises `RecordTooLarge` before anything is sent, and a `KafkaError`.
         """
-        by_partition: dict[tuple[str, int], list[Out]] = {}
         for out in outs:
             check_size(out, self._limits)
-            by_partition.setdefault((out.topic, out.partition or 0), []).append(out)
         failpoint("source.read")
         await self._producer.begin_transaction()
-        sends = [asyncio.create_task(self._send(*place, each)) for place, each in by_partition.items()]
-        try:
-            # A send that failed does not fail the commit.
-            await asyncio.gather(*sends)
-        except BaseException:
-            for task in sends:
-                task.cancel()
-            await asyncio.gather(*sends, return_exceptions=True)
-            raise
+        # Who names no partition writes to a topic that has one.
+        await send_batches(self._producer, (out._replace(partition=out.partition or 0) for out in outs))
         failpoint("source.sent")
         if offsets:
             await self._producer.send_offsets_to_transaction(dict(offsets), group)
         await self._producer.commit_transaction()
         failpoint("source.committed")
-
-    async def _send(self, topic: str, partition: int, outs: Sequence[Out]) -> None:
-        futures: list[asyncio.Future[Any]] = []
-        try:
-            for batch in batches(self._producer, outs):
-                future = await self._producer.send_batch(batch, topic, partition=partition)
-                futures.append(future)
-            await asyncio.gather(*futures)
-        finally:
-            for future in futures:
-                future.add_done_callback(_look_at)
 
     async def close(self) -> None:
         """Never waits for what is still to be sent: after a failure it may never go out."""
@@ -222,9 +203,3 @@ async def _bounded(closing: Awaitable[Any]) -> bool:
     except KafkaError as exc:
         log.warning("a Kafka client closed with %r", exc)
     return False
-
-
-def _look_at(future: asyncio.Future[Any]) -> None:
-    """Take note of a failure that another failure came before."""
-    with contextlib.suppress(asyncio.CancelledError):
-        future.exception()

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from schemas.reasons import Step
-from streams.exactly_once import ExactlyOnce, OwnershipLost
+from streams.exactly_once import ExactlyOnce
 from streams.kafka import Out, read_partition
+from streams.ownership import OwnershipLost
 from streams.settings import Settings
 from streams.topics import Topics, limits
 

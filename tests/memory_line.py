@@ -41,11 +41,11 @@ from schemas.event import (
 from schemas.log import Policies, Policy, Position, decode_tick, encode_policies
 from schemas.reasons import Answer
 from streams import ledger as writer
-from streams import source
 from streams.inbox import Closed, Item, Message, Named, Opened
 from streams.kafka import Out
 from streams.publish import Publish
 from streams.settings import Settings
+from streams.source_batches import Batches
 from streams.source_log import Found
 from streams.topics import Topics
 from streams.wiki_events import TOPICS, canary
@@ -258,7 +258,7 @@ class MemoryLine:
     def hear(self) -> None:
         """The source step's own batches, a quarter of a second of the world each; in the middle it reconnects."""
         due = self.told.begin_ms
-        batches = source.Batches(self.settings, Found(tick=None, event_ids={}), due)
+        batches = Batches(self.settings, Found(tick=None, event_ids={}), due)
         positions = tuple(Position(topic=topic, partition=0, next_offset=-1, at_ms=due) for topic in HEARD)
         items: list[Item] = [Opened(at_ms=due), Named(topics=tuple(HEARD), new=positions)]
         half, late = len(self.told.messages) // 2, len(self.told.messages) * 3 // 4
@@ -278,7 +278,7 @@ class MemoryLine:
             items.append(self._message(message, due))
         self.write(batches.outs(items, [], read_ms=due, all_read=True), due)
 
-    def _started_anew(self, at_ms: int) -> tuple[source.Batches, Callable[[Served], bool]]:
+    def _started_anew(self, at_ms: int) -> tuple[Batches, Callable[[Served], bool]]:
         records = self.kept[self.topics.source]
         tick = decode_tick(next(r.value or b"" for r in reversed(records) if r.key.startswith(b"tick:")))
         ids: dict[str, list[str]] = {}
@@ -286,7 +286,7 @@ class MemoryLine:
             if headers["kind"] == b"event":
                 ids.setdefault(headers["stream"].decode(), []).append(event_id_of_key(key))
         ends = {position.topic: position.next_offset for position in tick.cursor}
-        batches = source.Batches(self.settings, Found(tick=tick, event_ids=ids), at_ms)
+        batches = Batches(self.settings, Found(tick=tick, event_ids=ids), at_ms)
         return batches, lambda message: message.offset >= ends[message.topic]
 
     def _message(self, served: Served, at_ms: int) -> Message:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka.errors import UnknownError
+from aiokafka.errors import KafkaError, UnknownError
 from aiokafka.record.memory_records import MemoryRecords
 from chaos_worker import Copier, copy_loop
 from conftest import MakeSettings, all_readable, produce, read_all
@@ -22,10 +22,11 @@ from conftest import MakeSettings, all_readable, produce, read_all
 from schemas.reasons import Step
 from streams import cluster, metrics
 from streams.broker import Broker
-from streams.exactly_once import OwnershipLost
-from streams.kafka import Out, batches, producer, quiet_client_logs, read_partition
+from streams.kafka import Out, close_producer, producer, quiet_client_logs, read_partition
+from streams.ownership import OwnershipLost
 from streams.settings import Settings, cache_folder
 from streams.topics import Topics
+from streams.transaction import batches, send_batches
 
 kafka_needed = pytest.mark.kafka
 PATIENCE_SECONDS = 60.0
@@ -349,3 +350,24 @@ async def test_records_of_a_partition_go_in_as_many_batches_as_they_need_in_thei
     sent = [record for batch in made for record in MemoryRecords(bytes(batch._build())).next_batch()]
     assert [(record.key, record.value) for record in sent] == [(out.key, out.value) for out in outs]
     await sender.stop()
+
+
+@kafka_needed
+async def test_what_is_handed_over_after_the_broker_ended_the_transaction_fails_as_kafka_does(
+    settings: Settings,
+) -> None:
+    first, second = (producer(settings, transactional_id=settings.topic_prefix) for _ in range(2))
+    try:
+        await first.start()
+        await first.begin_transaction()
+        await second.start()  # which fences the first one
+        with pytest.raises(KafkaError):
+            await send_batches(first, numbered(settings, range(9)))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while first._txn_manager.is_in_transaction():  # noqa: ASYNC110 - the client tells nobody
+                await asyncio.sleep(0.01)
+        # The client's own answer to this is no error of Kafka; it would end a step as its fault.
+        with pytest.raises(KafkaError, match="not in transaction"):
+            await send_batches(first, numbered(settings, range(9)))
+    finally:
+        await asyncio.gather(close_producer(first), close_producer(second))

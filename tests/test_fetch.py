@@ -29,7 +29,7 @@ from schemas.content import Content, Html, decode_content, record_key
 from schemas.event import VISIBILITY_CHANGE, decode_event, milliseconds, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_SKELETON, KIND_TICK
 from schemas.reasons import Answer, SetAside, Step
-from streams import fetch, metrics, out_of_order
+from streams import content_requests, fetch, metrics, out_of_order
 from streams.content_api import MAX_BODY_BYTES, ContentApi
 from streams.kafka import Out, consumer, header
 from streams.outbox import Outbox
@@ -704,7 +704,7 @@ async def test_a_fault_of_the_step_itself_ends_it(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(fetch, "hear", broken)
+    monkeypatch.setattr(content_requests, "hear", broken)
     wiki.put(1, "text 1")
     await produce(quick, [logged(quick, event(1, "text 1", at_ms=OLD_MS))])
     with pytest.raises(ZeroDivisionError):
@@ -809,8 +809,8 @@ async def test_two_workers_share_the_partitions_and_lose_nothing_when_one_dies(
 async def test_five_workers_together_have_three_requests_under_way_and_answer_all(
     make_settings: MakeSettings, wiki: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "TURN_SECONDS", 2.0)
-    monkeypatch.setattr(fetch, "DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(content_requests, "TURN_SECONDS", 2.0)
+    monkeypatch.setattr(content_requests, "DEADLINE_SECONDS", 1.0)
     settings = await make_settings(
         content=wiki.template, linger_seconds=0.05, requests_per_minute=100_000.0, assign="group", partitions=10
     )

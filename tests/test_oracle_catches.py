@@ -26,7 +26,7 @@ from processors.oracle_verdicts import Fate
 from processors.shard import Shard
 from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, PageChange, milliseconds, rfc3339
 from schemas.reasons import State
-from streams import publish, source
+from streams import publish, source_batches
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -200,7 +200,7 @@ def every_release_becomes_the_page(patch: pytest.MonkeyPatch) -> None:
 
 
 def one_event_is_dropped(patch: pytest.MonkeyPatch) -> None:
-    real = source.route
+    real = source_batches.route
 
     edits: list[str] = []
 
@@ -209,7 +209,7 @@ def one_event_is_dropped(patch: pytest.MonkeyPatch) -> None:
             edits.append(event.meta.event_id)
         return "other_wiki" if len(edits) >= 10 and event.meta.event_id == edits[9] else real(event, *given, **more)
 
-    patch.setattr(source, "route", dropping)
+    patch.setattr(source_batches, "route", dropping)
 
 
 def repeats_are_kept(patch: pytest.MonkeyPatch) -> None:
@@ -241,23 +241,23 @@ def another_partition(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_batch_is_written_backwards(patch: pytest.MonkeyPatch) -> None:
-    real = source.Batches.outs
+    real = source_batches.Batches.outs
 
     def outs(self: Any, items: Any, *given: Any, **named: Any) -> Any:
         return real(self, list(reversed(items)), *given, **named)
 
-    patch.setattr(source.Batches, "outs", outs)
+    patch.setattr(source_batches.Batches, "outs", outs)
 
 
 def bytes_are_written_again(patch: pytest.MonkeyPatch) -> None:
-    real = source.Batches._message
+    real = source_batches.Batches._message
 
     def message(self: Any, message: Any) -> Any:
         return real(
             self, replace(message, data=message.data.replace(b'"is_minor_edit":false', b'"is_minor_edit":true'))
         )
 
-    patch.setattr(source.Batches, "_message", message)
+    patch.setattr(source_batches.Batches, "_message", message)
 
 
 def decisions_are_written_twice(patch: pytest.MonkeyPatch) -> None:
