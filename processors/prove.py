@@ -83,11 +83,13 @@ def _of_a_bar(decision: Decision, rule: Rule, bar: Signal) -> Derived | None:
 def _by_itself(d: Decision, rule: Rule, grace_ms: int) -> tuple[int, Bar | None]:
     """When it fires by itself, and what for it is withheld then."""
     by_kind: dict[SignalKind, Signal] = {signal.kind: signal for signal in d.signals}
-    due_ms, reason = d.start_ms + d.hold_ms, None
+    due_ms = d.start_ms + d.hold_ms
     last_ms = d.start_ms + max(rule.max_hold_ms, d.hold_ms)
+    war = by_kind.get(SignalKind.EDIT_WAR)
+    at_war = war is not None and rule.war is not None and war.at_ms < due_ms + grace_ms
     if later := by_kind.get(SignalKind.LATER_EDIT):
         due_ms = min(last_ms, max(due_ms, later.at_ms + d.hold_ms))
-        reason = Bar.EDIT_WAR if SignalKind.EDIT_WAR in by_kind and rule.war and due_ms >= last_ms else None
+    reason = Bar.EDIT_WAR if at_war and due_ms >= last_ms else None
     if SignalKind.RISK in d.listened and rule.risk is not None:
         due_ms, over = _risk(d, rule, due_ms, last_ms, grace_ms)
         reason = Bar.RISK if over else reason
