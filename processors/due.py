@@ -18,6 +18,8 @@ from schemas.page import BLOCKED, HELD, PENDING, RETRACTED, WITHHELD, Due, Edit,
 
 # Signals often come before the page_change of their revision.
 WAIT_MS = 600_000
+# Before every watermark.
+AT_ONCE_MS = -1
 _KEPT_BACK = bytes((WITHHELD, HELD, BLOCKED, RETRACTED))
 
 
@@ -140,6 +142,8 @@ def _stands(page: Page, entry: Due) -> bool:
 
 def next_due(page: Page, rules: Rules) -> int | None:
     """A watermark before which `advance` will not change this page; None = never."""
+    if page.owed:
+        return AT_ONCE_MS
     queue = page.queue
     while queue and not _stands(page, queue[0]):
         edit = heappop(queue)[4]

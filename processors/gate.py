@@ -27,11 +27,12 @@ from processors.fire import outcome
 from processors.hear import Blocked, Edited, Flagged, Heard, Told
 from processors.lineage import last_out
 from processors.plans import Rules
-from processors.release import release, settle
+from processors.release import overdue, release, settle, take_back, went_out_ms
 from processors.tell import barred_by_now, flagged, tell, told
-from processors.waits import MOST_EDITS
-from schemas.decision import Decision
-from schemas.page import NONE, PENDING, Edit, Page, spread
+from processors.untold import catch_up
+from processors.waits import MOST_EDITS, waiting
+from schemas.decision import Decision, Signal
+from schemas.page import NONE, PENDING, RELEASED, Edit, Page, spread
 
 
 def new_page(wiki: str, page_id: int, rules: Rules) -> Page:
@@ -49,8 +50,8 @@ def observe(page: Page, heard: Heard, rules: Rules) -> tuple[Page, list[Decision
     elif type(heard) is Told:
         told(page, heard, rules, decisions)
     elif type(heard) is Blocked:
-        open_ = page.edits[-1:] if heard.waited else page.open
-        barred = [e for e in open_ if e in page.open and e.user == heard.user and e.start_ms <= heard.signal.at_ms]
+        waits = [e for e in page.edits[-1:] if e in page.open] if heard.waited else waiting(page, rules)
+        barred = [e for e in waits if e.user == heard.user and e.start_ms <= heard.signal.at_ms]
         for edit in sorted(barred, key=lambda e: (e.rev_id, e.epoch)):
             tell(page, edit, heard.signal, rules, decisions)
     elif type(heard) is Flagged:
@@ -65,6 +66,8 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
     """
     rules = rules_for(page, rules)
     decisions: list[Decision] = []
+    if page.owed:
+        _make_up(page, rules, decisions)
     for fire_ms, _, _, lanes, edit in due_by(page, heard_ms, rules):
         for lane in lanes:
             if edit.states[lane] != PENDING:
@@ -88,12 +91,15 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
 def take_up(page: Page, rules: Rules) -> Page:
     """Make a page ready that was read from somewhere, or put other policies in force for it.
 
-    What waits under any policy waits under the new ones, and what is out stays out, also where its policy was gone
-    for a while.
+    What waits under any policy waits under the new ones, also under one that was gone when it came. What was told of
+    other edits before a rule asked for that is made up for; and what is out stays out, unless its policy is back in
+    force and it was barred meanwhile: that is taken back at the next tick. Neither is anything new where it was read
+    under the policies under which it was written.
     """
     spread(page)
     if page.names[: len(rules.names)] != rules.names:
         _rename(page, rules)
+    _let_wait(page, len(rules.names))
     rules = rules.on(page.wiki)
     page.lanes = rules.lanes_of({edit.states for edit in page.edits} | set(_parted(page)))
     rules = rules.of(page.lanes)
@@ -105,6 +111,8 @@ def take_up(page: Page, rules: Rules) -> Page:
         if edit.states.find(PENDING, 0, rules.count) >= 0:
             page.open[edit] = None
     page.newest = [0 if (out := last_out(page, lane)) is None else out.rev_id for lane in range(rules.count)]
+    page.owed = sorted(_owed(page, rules), key=lambda each: (each[0].at_ms, each[1].rev_id, each[1].epoch, each[2]))
+    catch_up(page, rules)
     line_up(page, rules)
     page.due_ms = next_due(page, rules)
     return page
@@ -131,16 +139,39 @@ def _is_mixed(edits: Sequence[Edit]) -> bool:
     return False
 
 
+def _owed(page: Page, rules: Rules) -> Iterator[tuple[Signal, Edit, int]]:
+    """What is out, and would have been taken back if its policy had been in force when it was barred."""
+    for edit in page.edits:
+        for lane in range(rules.count) if edit.signals else ():
+            signal = overdue(page, edit, lane, rules)
+            if signal is not None:
+                yield signal, edit, lane
+
+
+def _make_up(page: Page, rules: Rules, decisions: list[Decision]) -> None:
+    for signal, edit, lane in page.owed:
+        if edit.states[lane] == RELEASED:  # else something took it back that was heard since
+            take_back(page, edit, lane, signal, went_out_ms(page, edit, lane, rules), rules, decisions)
+    page.owed = ()
+
+
+def _let_wait(page: Page, policies: int) -> None:
+    """What waits under any policy waits under those in force, the first so many."""
+    for edit in page.edits:
+        if PENDING in edit.states and NONE in edit.states[:policies]:
+            edit.states = edit.states[:policies].replace(b"5", b"0") + edit.states[policies:]
+
+
 def _rename(page: Page, rules: Rules) -> None:
-    gone = tuple(name for name in page.names if name not in rules.names)
-    old, names = {name: at for at, name in enumerate(page.names)}, rules.names + gone
+    known = {name for at, name in enumerate(page.names) if any(edit.states[at] != NONE for edit in page.edits)}
+    names = (*rules.names, *sorted(known.difference(rules.names)))
+    old = {name: at for at, name in enumerate(page.names)}
 
     def moved(places: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(names.index(page.names[at]) for at in places)
 
     for edit in page.edits:
-        fresh = PENDING if PENDING in edit.states else NONE
-        edit.states = bytes(edit.states[old[name]] if name in old else fresh for name in names)
+        edit.states = bytes(edit.states[old[name]] if name in old else NONE for name in names)
         edit.out = tuple((moved(each[0]), *each[1:]) for each in edit.out)
         edit.floors = tuple((moved(places), at_ms) for places, at_ms in edit.floors)
     page.names = names

@@ -13,7 +13,7 @@ from operator import attrgetter
 
 from processors.lines import NEVER, REVERTS, Lines, lines_of
 from schemas.decision import Signal
-from schemas.page import BLOCKED, HELD, PENDING, RELEASED, RETRACTED, WITHHELD, Edit, Page
+from schemas.page import BLOCKED, HELD, NONE, PENDING, RELEASED, RETRACTED, WITHHELD, Edit, Page
 from schemas.reasons import Bar, SignalKind
 
 # What speaks against an edit's own text. A deletion speaks against the page, and ends its line.
@@ -32,7 +32,9 @@ _TEXT_BARS_BUT_BLOCKS = TEXT_BARS - {SignalKind.BLOCK}
 # What an edit above may have undone. What is hidden, or of a blocked editor, is taken to be in the text still.
 _REMOVABLE = REVERTS | {SignalKind.REVERTED_TAG}
 _TAKE_BACK = frozenset(REASONS) - {SignalKind.BLOCK}
-_KEPT_BACK = frozenset((WITHHELD, HELD, BLOCKED, RETRACTED))
+# Also what came before a policy, or while it was gone: it was never let out under it. If nothing bars such an edit, it
+# bars nobody, nor does it end a line.
+_KEPT_BACK = frozenset((WITHHELD, HELD, BLOCKED, RETRACTED, NONE))
 _revision, _key = attrgetter("rev_id"), attrgetter("rev_id", "epoch")
 
 # (edit that waits, policy) → whether it is held for its risk.
@@ -160,7 +162,7 @@ def _bars_nobody(node: Edit, policy: int) -> bool:
         # Later edits may put the moment off at which it is held, or not.
         undone = any(s.kind in _REMOVABLE for s in _bars(node, state))
         return rule.risk is None or (rule.clock == "edit" and rule.war is None and not undone)
-    return state not in _KEPT_BACK or (state in (WITHHELD, BLOCKED) and not _bars(node, state))
+    return state not in _KEPT_BACK or (state in (WITHHELD, BLOCKED, NONE) and not _bars(node, state))
 
 
 def _harmless(page: Page, node: Edit, policy: int, path: Sequence[Edit]) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from processors.plans import Rules
 from processors.store import Memory, PageKey, Row, Store
 from processors.teach import lessons
 from processors.unplaced import Unplaced, event_id, ref_of, title_ref, user_ref
+from processors.waits import waiting
 from schemas.decision import Decision
 from schemas.event import InvalidEvent
 from schemas.learned import Learned
@@ -157,6 +158,9 @@ class Shard:
         return page
 
     def _event(self, heard: Heard, value: bytes, rules: Rules) -> list[Group]:
+        """What no rule in force listens to (blocks, log actions about a title) is not heard, also not by policies that
+        come later.
+        """
         if type(heard) is Edited or not (ref := ref_of(heard)):
             return self._observe((heard.wiki, heard.page_id), heard, rules)  # type: ignore[union-attr]
         if not (rules.blocks if type(heard) is Blocked else rules.titles):
@@ -223,23 +227,36 @@ class Shard:
             heapq.heappush(self._due, entry)
 
     def _control(self, control: Control) -> None:
+        before = self.rules
         self._in_force.take(control)
         self.rules = self._in_force.rules
         if self.rules is None or isinstance(control, Learned):
             return
-        self._due = []
-        self.pending = 0
-        for key, page in self.hot.items():
+        for page in self.hot.values():
             gate.take_up(page, self.rules)
+        if before is not None and before.mark != self.rules.mark:
+            self._keep_what_is_forgotten_else(before, self.rules)
+        self.pending = self._look_again((key for key in self._store.every() if key not in self._touched), self.rules)
+        self._due, self._refs = [], {}
+        for key, page in self.hot.items():
             self._schedule(key, page, None)
             self.pending += gate.pending(page, self.rules)
-        stored = (key for key in self._store.every() if key not in self.hot and key not in self._touched)
-        self.pending += self._look_again(stored, self.rules)
+            for ref in self._refs_of(page, self.rules) if key in self._touched else ():
+                self._refs.setdefault(ref, set()).add(key)
+
+    def _keep_what_is_forgotten_else(self, before: Rules, rules: Rules) -> None:
+        """A page as it was last written does not know what policies that came and went since then meant to it."""
+        for key in self._store.every():
+            value = None if key in self._touched else self._store.get(key)
+            if value is not None:
+                page = self.hot.get(key) or gate.take_up(gate.take_up(decode_page(value), before), rules)
+                if encode_page(page) != encode_page(gate.take_up(decode_page(value), rules)):
+                    self.hot[key], self._touched[key] = page, None
 
     def _look_again(self, keys: Iterable[PageKey], rules: Rules) -> int:
-        """Other policies, other deadlines: a page that is not in use keeps its bytes, only its due time is new.
+        """Other policies, other deadlines: a page keeps its bytes, only what follows from them is new.
 
-        Returns how many (edit, policy) pairs wait there.
+        Returns how many (edit, policy) pairs wait on those that are not in use.
         """
         waits, rows = 0, {}
         for key in keys:
@@ -247,7 +264,7 @@ class Shard:
             if value is None:
                 continue
             rows[key] = row = self._as_row(gate.take_up(decode_page(value), rules), value, rules)
-            waits += row.when.pending
+            waits += 0 if key in self.hot else row.when.pending
             if len(rows) == _ROWS_AT_ONCE:
                 self._store.write(rows)
                 rows = {}
@@ -273,13 +290,16 @@ class Shard:
         return self._as_row(page, encode_page(page), self.rules)
 
     def _as_row(self, page: Page, value: bytes, rules: Rules) -> Row:
+        numbers = frozenset(map(ref_number, self._refs_of(page, rules)))
+        return Row(value, When(rules.mark, page.due_ms, gate.pending(page, rules), numbers))
+
+    def _refs_of(self, page: Page, rules: Rules) -> set[str]:
         refs: set[str] = set()
         if rules.blocks:
-            refs = {user_ref(page.wiki, edit.user) for edit in page.open if edit.user}
+            refs = {user_ref(page.wiki, edit.user) for edit in waiting(page, rules) if edit.user}
         if rules.titles and page.title:
             refs.add(title_ref(page.wiki, page.title))
-        numbers = frozenset(map(ref_number, refs))
-        return Row(value, When(rules.mark, page.due_ms, gate.pending(page, rules), numbers))
+        return refs
 
     def _note_refs(self, key: PageKey, edit: Edited, rules: Rules) -> None:
         if rules.blocks and edit.user:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from processors.due import close, enqueue, look_closely, sooner
 from processors.plans import Rules
 from processors.release import release
@@ -18,6 +20,13 @@ def fresh(page: Page, rules: Rules) -> bytes:
     """How an edit stands that was just observed: it waits under each lane, and is unknown to policies that are gone."""
     gone = len(page.names) - len(rules.names)
     return rules.zero + b"5" * gone if gone else rules.zero
+
+
+def waiting(page: Page, rules: Rules) -> Collection[Edit]:
+    """The edits that wait under some policy, or did when that went."""
+    if len(page.names) == len(rules.names):
+        return page.open
+    return [edit for edit in page.edits if PENDING in edit.states]
 
 
 def flags_of(page: Page, at_ms: int, user: str | None, rules: Rules) -> tuple[str, ...]:

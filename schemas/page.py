@@ -84,7 +84,8 @@ class Waiting:
 
 @dataclass(slots=True, eq=False)
 class Page:
-    """names: the policies that the digits of `states` stand for; those after the policies in force are gone ones.
+    """names: the policies that the digits of `states` stand for; those after the policies in force are gone ones, under
+    which some edit waited when they went, or was decided.
 
     ring: the last revisions with their SHA-1s, oldest first. edits: every edit within the horizon, as observed.
     reverts: (when, by whom) of reverts by another, for as long as they may make a war. protected_ms: since when only
@@ -94,7 +95,8 @@ class Page:
     for the page, are those that share a digit of `states`; per lane, `newest` is a revision after which none is out,
     and `swept` one before which none waits, unless the page is `mixed`: a revision came after a later one; `queue` is a
     heap, see `processors.due`; `lines`, `times` and `untold`, None until they are asked for, are what was found out
-    about its edits together: see `processors.lines`, `processors.times` and `processors.neighbours`.
+    about its edits together: see `processors.lines`, `processors.times` and `processors.untold`; `owed` are retractions
+    (by which signal, of which edit, under which lane) that the next tick makes up for.
     """
 
     wiki: str
@@ -119,6 +121,7 @@ class Page:
     lines: Any = None
     times: Any = None
     untold: Any = None
+    owed: Sequence[tuple[Signal, Edit, int]] = ()
 
     @property
     def key(self) -> bytes:
