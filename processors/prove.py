@@ -38,7 +38,8 @@ def derive(decision: Decision, policies: Policies) -> Derived | None:
         return None
     bars = [s for s in decision.signals if s.kind in _BARS]
     last = bars[-1] if bars else None
-    if decision.superseded_by is not None and (last is None or not last.by_self):
+    undone = last is not None and last.by_self and last.by_rev_id == decision.superseded_by
+    if decision.superseded_by is not None and not undone:
         return State.SUPERSEDED, None, decision.decided_for_ms
     if last is not None and last.at_ms == decision.decided_for_ms:
         return _of_a_bar(decision, rule, last)

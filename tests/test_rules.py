@@ -777,3 +777,16 @@ def test_a_page_that_was_looked_at_too_soon_is_due_still_once_it_is_not_in_use_a
         assert line.heard(100, tags=tags) == []
     line.state()
     assert line.heard(100) == [(1, "released")]
+
+
+def test_what_a_newer_edit_took_the_place_of_follows_from_its_proof_though_its_own_editor_had_undone_it():
+    #  1 and 3 have the same text; the policy of hold 0 comes behind the self-revert, and 4 goes out at once
+    line = Ruled()
+    line.named(p="hold = 500")
+    for rev, text in ((1, "a"), (2, "b"), (3, "a")):
+        line.edit(rev, at=600 * rev, user="a", sha1=sha(text))
+    line.named(p="hold = 500", now="hold = 0")
+    line.edit(4, at=1900)
+    (second,) = [d for d in line.decisions if d.policy == "now" and d.rev_id == 2]
+    assert (second.superseded_by, [s.by_self for s in second.signals]) == (4, [True])
+    assert derive(second, line.shard.rules.source) == (second.state, second.reason, second.decided_for_ms)
