@@ -10,7 +10,8 @@ from processors.release import release
 from processors.ring import is_merged, merged, remember
 from processors.strata import chosen
 from processors.tell import tell
-from processors.waits import MOST_EDITS, begin, flags_of, fresh, join
+from processors.untold import note_revert
+from processors.waits import begin, flags_of, fresh, join
 from schemas.decision import Decision, Signal
 from schemas.page import PENDING, Context, Edit, Page
 from schemas.reasons import SignalKind
@@ -40,7 +41,7 @@ def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -
     join(page, edit, rules)
     if event.rev_id not in page.ring:
         remember(page.ring, event.rev_id, event.sha1)
-    if rules.neighbours:
+    if rules.neighbours and not edit.epoch:
         note_neighbours(page, edit, rules, decisions)
     if event.hidden:
         hide = Signal(kind=SignalKind.HIDE, event_id=event.event_id, at_ms=event.at_ms)
@@ -56,9 +57,7 @@ def arrive(page: Page, event: Edited, rules: Rules, decisions: list[Decision]) -
 
 def _known(page: Page, event: Edited) -> Edit | None:
     """The newest epoch of the revision, if the page has it."""
-    if not page.edits or (
-        event.rev_id > page.edits[-1].rev_id and (not page.ring or event.rev_id > next(reversed(page.ring)))
-    ):
+    if event.rev_id > page.last_rev and (not page.ring or event.rev_id > next(reversed(page.ring))):
         return None
     return find(page, event.rev_id)
 
@@ -101,14 +100,12 @@ def _apply_reverts(page: Page, event: Edited, same: list[int], rules: Rules, dec
         if edit is None or rev_id == event.rev_id:
             continue
         by_self = event.user is not None and edit.user == event.user
-        by_another = by_another or not by_self
+        # An epoch that began after it does not hear of it.
+        by_another = by_another or not (by_self or (edit.epoch and event.rev_ms < edit.start_ms))
         signal = Signal(kind=kind, event_id=event.event_id, at_ms=event.rev_ms, by_rev_id=event.rev_id, by_self=by_self)
         tell(page, edit, signal, rules, decisions)
     if by_another and rules.war_ms and event.user is not None:
-        page.reverts.append((event.start_ms, event.user))
-        # Some time longer than a war is told from, as an edit may come late; and no more than there may be edits.
-        gone_ms = event.start_ms - 2 * rules.war_ms
-        page.reverts = [revert for revert in page.reverts if revert[0] > gone_ms][-MOST_EDITS:]
+        note_revert(page, event.start_ms, event.user, rules)
 
 
 def _new_edit(page: Page, event: Edited, known: Edit | None, restores: int, rules: Rules) -> Edit:

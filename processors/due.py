@@ -12,33 +12,26 @@ from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 
 from processors.fire import outcome, usual_fire_ms
-from processors.lineage import REASONS
 from processors.plans import Plan, Rules
-from schemas.page import BLOCKED, HELD, PENDING, RETRACTED, WITHHELD, Due, Edit, Page
+from schemas.page import PENDING, Due, Edit, Page
 
 # Signals often come before the page_change of their revision.
 WAIT_MS = 600_000
-_KEPT_BACK = bytes((WITHHELD, HELD, BLOCKED, RETRACTED))
-
-
-def attach(wiki: str, rules: Rules, edit: Edit) -> None:
-    """Give an edit the plan of its kind."""
-    edit.plan = rules.plan(wiki, edit.context, edit.protects)
-    edit.context = edit.plan.context  # the one that all edits of this kind share
+# Before every watermark.
+AT_ONCE_MS = -1
 
 
 def line_up(page: Page, rules: Rules) -> None:
     """After plans have changed: see anew in which way the edits of a page wait, and for what."""
     page.tricky = any(edit.plan.special or edit.floors or edit.start_ms < rules.gap_end_ms for edit in page.open) or (
-        rules.blocks and any(_bars_others(edit) for edit in page.edits)
+        rules.blocks and _something_is_barred(page)
     )
     page.lines = page.times = page.untold = None
     queue_up(page, rules)
 
 
-def _bars_others(edit: Edit) -> bool:
-    """Whether others may stand on something barred: it is kept back, or will be once it was out for a moment."""
-    return any(digit in edit.states for digit in _KEPT_BACK) or any(s.kind in REASONS for s in edit.signals)
+def _something_is_barred(page: Page) -> bool:
+    return (page.still is not None and page.still.bars) or any(edit.bars_others for edit in page.recent)
 
 
 def look_closely(page: Page, rules: Rules) -> None:
@@ -140,14 +133,16 @@ def _stands(page: Page, entry: Due) -> bool:
 
 def next_due(page: Page, rules: Rules) -> int | None:
     """A watermark before which `advance` will not change this page; None = never."""
+    if page.owed:
+        return AT_ONCE_MS
     queue = page.queue
     while queue and not _stands(page, queue[0]):
         edit = heappop(queue)[4]
         if not page.tricky:
             enqueue(page, edit, rules)
     moments = [waiting.signal.at_ms + WAIT_MS for waiting in page.waiting]
-    if page.edits:
-        moments.append(page.edits[0].start_ms + rules.keep_ms)
+    if (first_ms := page.first_ms) is not None:
+        moments.append(first_ms + rules.keep_ms)
     if queue:
         moments.append(queue[0][0])
     return min(moments, default=None)

@@ -19,27 +19,28 @@ older one. Apart from that they are functions: the same page, event and rules gi
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import pairwise
 
 from processors.arrive import arrive
-from processors.due import WAIT_MS, attach, close, due_by, line_up, next_due, queue_up
+from processors.due import WAIT_MS, close, due_by, line_up, next_due, queue_up
 from processors.fire import outcome
 from processors.hear import Blocked, Edited, Flagged, Heard, Told
-from processors.lineage import last_out
 from processors.plans import Rules
-from processors.release import release, settle
+from processors.release import overdue, release, settle, take_back, went_out_ms
 from processors.tell import barred_by_now, flagged, tell, told
-from processors.waits import MOST_EDITS
-from schemas.decision import Decision
-from schemas.page import NONE, PENDING, Edit, Page
+from processors.untold import catch_up
+from processors.waits import MOST_EDITS, waiting
+from schemas.decision import Decision, Signal
+from schemas.page import NONE, PENDING, RELEASED, Edit, Page
 from schemas.page_record import spread
 
 
 def new_page(wiki: str, page_id: int, rules: Rules) -> Page:
     """A page of which nothing is known yet."""
     rules = rules.on(wiki)
-    return Page(wiki, page_id, names=rules.names, lanes=rules.lanes, newest=[0] * rules.count, swept=[0] * rules.count)
+    page = Page(wiki, page_id, names=rules.names, lanes=rules.lanes, mark=rules.mark, restless=rules.restless)
+    page.rules, page.newest, page.swept = rules, [0] * rules.count, [0] * rules.count
+    return page
 
 
 def observe(page: Page, heard: Heard, rules: Rules) -> tuple[Page, list[Decision]]:
@@ -51,8 +52,8 @@ def observe(page: Page, heard: Heard, rules: Rules) -> tuple[Page, list[Decision
     elif type(heard) is Told:
         told(page, heard, rules, decisions)
     elif type(heard) is Blocked:
-        open_ = page.edits[-1:] if heard.waited else page.open
-        barred = [e for e in open_ if e in page.open and e.user == heard.user and e.start_ms <= heard.signal.at_ms]
+        waits = [e for e in page.edits[-1:] if e in page.open] if heard.waited else waiting(page, rules)
+        barred = [e for e in waits if e.user == heard.user and e.start_ms <= heard.signal.at_ms]
         for edit in sorted(barred, key=lambda e: (e.rev_id, e.epoch)):
             tell(page, edit, heard.signal, rules, decisions)
     elif type(heard) is Flagged:
@@ -67,6 +68,8 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
     """
     rules = rules_for(page, rules)
     decisions: list[Decision] = []
+    if page.owed:
+        _make_up(page, rules, decisions)
     for fire_ms, _, _, lanes, edit in due_by(page, heard_ms, rules):
         for lane in lanes:
             if edit.states[lane] != PENDING:
@@ -90,30 +93,45 @@ def advance(page: Page, heard_ms: Sequence[int], rules: Rules) -> tuple[Page, li
 def take_up(page: Page, rules: Rules) -> Page:
     """Make a page ready that was read from somewhere, or put other policies in force for it.
 
-    What waits under any policy waits under the new ones, and what is out stays out, also where its policy was gone
-    for a while.
+    What waits under any policy waits under the new ones, also under one that was gone when it came. What was told of
+    other edits before a rule asked for that is made up for; and what is out stays out, unless its policy is back in
+    force and it was barred meanwhile: that is taken back at the next tick. Neither is anything new where it was read
+    under the policies under which it was written.
     """
     spread(page)
-    if page.names[: len(rules.names)] != rules.names:
-        _rename(page, rules)
+    other = page.mark != rules.mark
+    if other:
+        if page.names[: len(rules.names)] != rules.names:
+            _rename(page, rules)
+        _let_wait(page, len(rules.names))
+    page.mixed, page.restless = _is_mixed(page), rules.restless
+    if page.mixed or page.restless:
+        page.look_into()
     rules = rules.on(page.wiki)
-    page.lanes = rules.lanes_of({edit.states for edit in page.edits} | set(_parted(page)))
+    states = set() if page.still is None else set(page.still.states)
+    page.lanes = rules.lanes_of({*states, *(edit.states for edit in page.recent), *_parted(page)})
     rules = rules.of(page.lanes)
-    page.open, page.swept = {}, [0] * rules.count
-    page.mixed = _is_mixed(page.edits)
-    give = partial(attach, page.wiki, rules)
-    for edit in page.edits:
-        edit.restate(rules.gather(edit.states))
-        if edit.line is not None and edit.line.unread:
-            edit.line.attach = give
-        else:
-            give(edit)
+    page.rules, page.open, page.swept = rules, {}, [0] * rules.count
+    for edit in page.recent:
+        rules.put_in_force(page.wiki, edit)
         if edit.states.find(PENDING, 0, rules.count) >= 0:
             page.open[edit] = None
-    page.newest = [0 if (out := last_out(page, lane)) is None else out.rev_id for lane in range(rules.count)]
+    page.newest = [_newest(page, lane) for lane in range(rules.count)]
+    page.owed = ()
+    if other:
+        page.owed = sorted(_owed(page, rules), key=lambda each: (each[0].at_ms, each[1].rev_id, each[1].epoch, each[2]))
+        catch_up(page, rules)
+        page.mark = 0 if page.owed else rules.mark
     line_up(page, rules)
     page.due_ms = next_due(page, rules)
     return page
+
+
+def _newest(page: Page, lane: int) -> int:
+    """A revision after which none is out."""
+    out = (edit.rev_id for edit in reversed(page.recent) if edit.states[lane] == RELEASED)
+    newest = max(out, default=0) if page.mixed else next(out, 0)
+    return newest or (0 if page.still is None else page.still.last_rev)
 
 
 def rules_for(page: Page, rules: Rules) -> Rules:
@@ -124,31 +142,54 @@ def rules_for(page: Page, rules: Rules) -> Rules:
 
 def _parted(page: Page) -> Iterator[bytes]:
     """Per policy 1 or 0: whether it is one of those under which an edit was kept so long, or went out so."""
-    for edit in page.edits:
+    for edit in page.recent:
         if edit.floors or edit.out:
             for places in {floor[0] for floor in edit.floors} | {out[0] for out in edit.out}:
                 yield bytes(at in places for at in range(len(page.names)))
 
 
-def _is_mixed(edits: Sequence[Edit]) -> bool:
-    for one, other in pairwise(edits):  # noqa: SIM110 - a generator takes three times as long, on every page
+def _is_mixed(page: Page) -> bool:
+    if page.still is not None and page.recent and page.still.last_rev >= page.recent[0].rev_id:
+        return True
+    for one, other in pairwise(page.recent):  # noqa: SIM110 - a generator takes three times as long, on every page
         if one.rev_id >= other.rev_id:
             return True
     return False
 
 
+def _owed(page: Page, rules: Rules) -> Iterator[tuple[Signal, Edit, int]]:
+    """What is out, and would have been taken back if its policy had been in force when it was barred."""
+    for edit in page.edits:
+        for lane in range(rules.count) if edit.signals else ():
+            signal = overdue(page, edit, lane, rules)
+            if signal is not None:
+                yield signal, edit, lane
+
+
+def _make_up(page: Page, rules: Rules, decisions: list[Decision]) -> None:
+    for signal, edit, lane in page.owed:
+        if edit.states[lane] == RELEASED:  # else something took it back that was heard since
+            take_back(page, edit, lane, signal, went_out_ms(page, edit, lane, rules), rules, decisions)
+    page.owed, page.mark = (), rules.mark
+
+
+def _let_wait(page: Page, policies: int) -> None:
+    """What waits under any policy waits under those in force, the first so many."""
+    for edit in page.recent:
+        if PENDING in edit.states and NONE in edit.states[:policies]:
+            edit.states = edit.states[:policies].replace(b"5", b"0") + edit.states[policies:]
+
+
 def _rename(page: Page, rules: Rules) -> None:
-    gone = tuple(name for name in page.names if name not in rules.names)
-    old, names = {name: at for at, name in enumerate(page.names)}, rules.names + gone
+    known = {name for at, name in enumerate(page.names) if any(edit.states[at] != NONE for edit in page.edits)}
+    names = (*rules.names, *sorted(known.difference(rules.names)))
+    old = {name: at for at, name in enumerate(page.names)}
 
     def moved(places: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(names.index(page.names[at]) for at in places)
 
     for edit in page.edits:
-        edit.unfold()
-        edit.line = None
-        fresh = PENDING if PENDING in edit.states else NONE
-        edit.states = bytes(edit.states[old[name]] if name in old else fresh for name in names)
+        edit.states = bytes(edit.states[old[name]] if name in old else NONE for name in names)
         edit.out = tuple((moved(each[0]), *each[1:]) for each in edit.out)
         edit.floors = tuple((moved(places), at_ms) for places, at_ms in edit.floors)
     page.names = names
@@ -156,14 +197,15 @@ def _rename(page: Page, rules: Rules) -> None:
 
 def _forget(page: Page, heard_ms: int, rules: Rules) -> None:
     gone_ms = heard_ms - rules.keep_ms
-    if page.edits and (page.edits[0].start_ms <= gone_ms or len(page.edits) > MOST_EDITS):
+    first_ms = page.first_ms
+    if first_ms is not None and (first_ms <= gone_ms or page.count > MOST_EDITS):
         kept = [edit for edit in page.edits if edit.start_ms > gone_ms]
         excess = len(kept) - MOST_EDITS
         if excess > 0:
             kept = [edit for at, edit in enumerate(kept) if at >= excess or edit in page.open]
         if len(kept) < len(page.edits):
-            page.dirty, page.mixed = True, _is_mixed(kept)
             page.edits = kept
+            page.dirty, page.mixed = True, _is_mixed(page)
             page.open = {edit: None for edit in page.open if edit.start_ms > gone_ms}
             page.swept = [0] * rules.count
             page.lines = page.times = page.untold = None

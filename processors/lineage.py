@@ -13,7 +13,7 @@ from operator import attrgetter
 
 from processors.lines import NEVER, REVERTS, Lines, lines_of
 from schemas.decision import Signal
-from schemas.page import BLOCKED, HELD, PENDING, RELEASED, RETRACTED, WITHHELD, Edit, Page
+from schemas.page import BLOCKED, HELD, NONE, PENDING, RELEASED, RETRACTED, WITHHELD, Edit, Page
 from schemas.reasons import Bar, SignalKind
 
 # What speaks against an edit's own text. A deletion speaks against the page, and ends its line.
@@ -32,7 +32,9 @@ _TEXT_BARS_BUT_BLOCKS = TEXT_BARS - {SignalKind.BLOCK}
 # What an edit above may have undone. What is hidden, or of a blocked editor, is taken to be in the text still.
 _REMOVABLE = REVERTS | {SignalKind.REVERTED_TAG}
 _TAKE_BACK = frozenset(REASONS) - {SignalKind.BLOCK}
-_KEPT_BACK = frozenset((WITHHELD, HELD, BLOCKED, RETRACTED))
+# Also what came before a policy, or while it was gone: it was never let out under it. If nothing bars such an edit, it
+# bars nobody, nor does it end a line.
+_KEPT_BACK = frozenset((WITHHELD, HELD, BLOCKED, RETRACTED, NONE))
 _revision, _key = attrgetter("rev_id"), attrgetter("rev_id", "epoch")
 
 # (edit that waits, policy) → whether it is held for its risk.
@@ -160,7 +162,7 @@ def _bars_nobody(node: Edit, policy: int) -> bool:
         # Later edits may put the moment off at which it is held, or not.
         undone = any(s.kind in _REMOVABLE for s in _bars(node, state))
         return rule.risk is None or (rule.clock == "edit" and rule.war is None and not undone)
-    return state not in _KEPT_BACK or (state in (WITHHELD, BLOCKED) and not _bars(node, state))
+    return state not in _KEPT_BACK or (state in (WITHHELD, BLOCKED, NONE) and not _bars(node, state))
 
 
 def _harmless(page: Page, node: Edit, policy: int, path: Sequence[Edit]) -> tuple[int, int]:
@@ -203,8 +205,9 @@ def find(page: Page, rev_id: int) -> Edit | None:
     """The newest epoch of a revision."""
     if page.mixed:
         return next((edit for edit in reversed(page.edits) if edit.rev_id == rev_id), None)
-    at = bisect_right(page.edits, rev_id, key=_revision) - 1
-    return page.edits[at] if at >= 0 and page.edits[at].rev_id == rev_id else None
+    edits = page.recent if page.still is None or rev_id > page.still.last_rev else page.edits
+    at = bisect_right(edits, rev_id, key=_revision) - 1
+    return edits[at] if at >= 0 and edits[at].rev_id == rev_id else None
 
 
 def between(page: Page, oldest: int, newest: int) -> list[Edit]:
@@ -219,7 +222,7 @@ def older(page: Page, edit: Edit, policy: int) -> list[Edit]:
     """The edits before `edit` that still wait under a policy, as they came."""
     if page.mixed:
         return [other for other in page.open if other.states[policy] == PENDING and other.rev_id < edit.rev_id]
-    edits, swept = page.edits, page.swept[policy]
+    edits, swept = page.recent, page.swept[policy]
     at = len(edits) - 2 if edits[-1] is edit else bisect_left(edits, edit.rev_id, key=_revision) - 1
     found: list[Edit] = []
     while at >= 0 and (other := edits[at]).rev_id > swept:

@@ -135,7 +135,8 @@ def _world_goes_on(ledger: Ledger, parts: Sequence[Partition], found: Sequence[F
     end_ms, last_ms = ledger.world.get("end_ms", 0), ledger.offered[-1].at_ms if ledger.offered else 0
     if last_ms < end_ms:
         yield f"the world goes on until {rfc3339(end_ms)}; its ledger is at {rfc3339(last_ms)}"
-    waiting = [fate for fate in found if not fate.steps]
+    # What waits under a policy that is gone waits for its return, and is decided if that comes.
+    waiting = [fate for fate in found if not fate.steps and fate.in_force]
     if waiting:
         last = max(fate.fire_ms for fate in waiting)
         heard = min((part.ticks[-1].heard_ms for part in parts if part.ticks), default=-1)

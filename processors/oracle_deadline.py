@@ -40,7 +40,8 @@ def deadline(page: Page, edit: Edit, asked: Asked, heard: Sequence[Signal], befo
     reason: Bar | None = None
     why: tuple[Signal, ...] = ()
     last_ms = start_ms + max(rule.max_hold_ms, asked.hold_ms)
-    war = rule.war is not None and any(s.kind is SignalKind.EDIT_WAR and s.at_ms < due_ms + grace_ms for s in heard)
+    wars = [s for s in heard if s.kind is SignalKind.EDIT_WAR and rule.war is not None and s.model == rule.war.name]
+    war = any(s.at_ms < due_ms + grace_ms for s in wars)
     if war or rule.clock == "quiet":
         due_ms, why = _when_quiet(page, edit, asked.hold_ms, last_ms, before, grace_ms)
         reason = Bar.EDIT_WAR if war and due_ms >= last_ms else None

@@ -27,6 +27,8 @@ from schemas.reasons import Bar, SignalKind, State
 BREAKING_EDITORS, BREAKING_MS = 10, 3_600_000
 # What speaks against the text of an edit, and so against what is built on it. A deletion ends the line of a page.
 TEXT = REVERTS | {SignalKind.REVERTED_TAG, SignalKind.HIDE, SignalKind.BLOCK}
+# What other edits say, before all else in a proof, in this order.
+BESIDE = (SignalKind.OTHER_EDITOR, SignalKind.EDIT_WAR)
 CLEARS = TEXT | {SignalKind.RISK, SignalKind.PATROL, SignalKind.APPROVE}
 
 # Place in the log, then, within a tick, fire time, revision and epoch.
@@ -71,7 +73,8 @@ class Walk:
         self._place = 0
         self._known = 0  # up to this place the page's edits count: a revert speaks of what was there before it
         self._policies: Policies | None = None
-        self._rules: tuple[Rule, ...] = ()
+        self._rules: tuple[Rule, ...] = ()  # none while the policy is gone
+        self._owes = False  # whether something may have to be taken back that others rules left out
         # By place of the log: which edits are announced there, and of which something is said.
         self._announced: dict[int, list[Edit]] = {}
         self._about: dict[int, list[Edit]] = {}
@@ -88,13 +91,16 @@ class Walk:
                 self._take_rules()
                 if self._policies is not None:
                     self._event()
-            elif self._rules:
-                self._tick(tick)
+            else:
+                if self._rules:
+                    self._tick(tick)
+                self._forget()
         return self.all
 
     def fire_ms(self, stand: Stand) -> int:
-        """When an edit fires, or fired, as far as it is known at the end of the log."""
-        return self._ending(stand).fire_ms if stand.state is State.PENDING else stand.fire_ms
+        """When an edit fires, or fired, as far as it is known at the end of the log; 0 if nothing lets it fire."""
+        waits = stand.state is State.PENDING and self._rules and stand in self.stands
+        return self._ending(stand).fire_ms if waits else stand.fire_ms
 
     def _records(self) -> Iterator[tuple[int, int | None]]:
         """(place, number of the tick or None), of everything that can change something here."""
@@ -111,16 +117,25 @@ class Walk:
         if policies is None or policy is None:
             self._rules = ()
             return
+        comes, changes = not self._rules, policies is not self._policies
         self._policies, self._rules = policies, policy.in_force(policies.horizon_seconds)
+        if comes:
+            self._find_what_is_there()
         for stand in self._pending():
+            before = stand.asked
             stand.traits = self._traits(stand.edit)
             stand.asked = self._asked(stand.edit, stand.traits)
-        if not self.stands:
-            self._find_what_is_there()
+            changes = changes or before != stand.asked
+        if changes:
+            self._catch_up()
+            self._owes = True
 
     def _find_what_is_there(self) -> None:
-        """The policy comes: it holds what waits under others; the rest of the page's edits only lie below."""
+        """The policy comes, or comes back: it holds what waits under others; other edits only lie below."""
+        there = {stand.edit for stand in self.stands}
         for edit in self.page.known(self._place):
+            if edit in there:
+                continue
             traits = self._traits(edit)
             holds = self._since.get(edit) == self._place
             stand = Stand(edit, traits, self._asked(edit, traits), State.PENDING if holds else None)
@@ -141,10 +156,15 @@ class Walk:
 
     def _traits(self, edit: Edit) -> Traits:
         page, event = self.page, edit.event
-        was = [on for place, at_ms, on in page.protected if place <= self._place and at_ms <= edit.start_ms]
+        noted = page.partition.limits(edit.place).flags
+        was = [
+            on for place, at_ms, on in page.protected
+            if place <= self._place and at_ms <= edit.start_ms and ("protected" in noted or place > edit.place)
+        ]  # fmt: skip
         hour = page.begun(edit.start_ms - BREAKING_MS, edit.start_ms)
-        near = [e.user for e in hour if e.place <= edit.place and e.user]
-        flags = {"protected" if was and was[-1] else "", "breaking" if len(set(near)) >= BREAKING_EDITORS else ""}
+        near = {e.user for e in hour if e.place <= edit.place and e.user}
+        breaking = "breaking" in noted and len(near) >= BREAKING_EDITORS
+        flags = {"protected" if was and was[-1] else "", "breaking" if breaking else ""}
         topics = [topics for place, topics in page.topics if place <= self._place]
         return Traits(
             event.wiki, event.namespace, edit.kinds, edit.editor, frozenset(flags - {""}),
@@ -159,7 +179,7 @@ class Walk:
         for stand in sorted(told, key=lambda each: each.edit.event.rev_id):
             self._told(stand)
         shown = [edit.start_ms for edit in new if edit.shown is not None]
-        overdue = self._overdue(shown[0]) if shown else []
+        overdue = self._overdue(shown[0]) if shown and self._rules else []
         self._known = self._place
         for edit in new:
             if self._rules:
@@ -184,18 +204,26 @@ class Walk:
     def _neighbours(self, new: Stand) -> None:
         """Somebody else edited after the others; and the page may be at war."""
         edit = new.edit
-        if edit.shown is not None:
-            return
+        if edit.epoch:
+            return  # nobody edited
         for other in self._pending():
+            if other.edit.number > edit.number:
+                break
             if other.edit.epoch and edit.start_ms < other.edit.start_ms:
                 continue  # it was made before that one was there again
-            have = {signal.kind for signal in other.heard}
+            have = {(signal.kind, signal.model) for signal in other.heard}
             by_another = edit.user is not None and other is not new and edit.user != other.edit.user
-            if by_another and other.asked.review == "other_editor" and SignalKind.OTHER_EDITOR not in have:
+            if by_another and other.asked.review == "other_editor" and (SignalKind.OTHER_EDITOR, "") not in have:
                 self._tell(other, self._signal(SignalKind.OTHER_EDITOR, edit, edit.start_ms, by=edit.event.rev_id))
             war = other.asked.rule.war
-            if war and SignalKind.EDIT_WAR not in have and at_war(self.page, war, edit):
-                self._tell(other, self._signal(SignalKind.EDIT_WAR, edit, edit.start_ms))
+            if war and (SignalKind.EDIT_WAR, war.name) not in have and at_war(self.page, war, edit):
+                self._tell(other, self._signal(SignalKind.EDIT_WAR, edit, edit.start_ms)._replace(model=war.name))
+
+    def _catch_up(self) -> None:
+        """What rules ask for now is told of those that came before."""
+        if any(stand.asked.review == "other_editor" or stand.asked.rule.war for stand in self._pending()):
+            for stand in self.stands:
+                self._neighbours(stand)
 
     @staticmethod
     def _signal(kind: SignalKind, edit: Edit, at_ms: int, by: int | None = None) -> Signal:
@@ -204,8 +232,11 @@ class Walk:
     def _tell(self, stand: Stand, signal: Signal) -> None:
         if signal.kind is SignalKind.BLOCK and stand.state is not State.PENDING:
             return  # it concerns what still waits
+        if not self._rules:
+            stand.heard.append(signal)  # while the policy is gone nothing is decided under it
+            return
         overdue = self._overdue(signal.at_ms) if signal.kind in CLEARS else []
-        if signal.kind in BARS and not (signal.kind is SignalKind.BLOCK and stand.asked.rule.plain):
+        if self._bars(stand, signal):
             if stand.state is State.PENDING:
                 self._bar(stand, signal, self._ending(stand), (self._place, 0, 0, 0, 0))
             elif stand.state is State.RELEASED:
@@ -222,6 +253,11 @@ class Walk:
             if stand.state is State.PENDING and not self._tainted(stand):
                 stand.floor_ms = max(stand.floor_ms, at_ms)
 
+    @staticmethod
+    def _bars(stand: Stand, signal: Signal) -> bool:
+        """The short form knows no blocks."""
+        return signal.kind in BARS and not (signal.kind is SignalKind.BLOCK and stand.asked.rule.plain)
+
     def _bar(self, stand: Stand, signal: Signal, ending: Deadline, moment: Moment) -> None:
         """In time if it happened before the fire time; else the release goes first, at its tick."""
         if signal.at_ms < ending.fire_ms or stand.asked.instant:
@@ -231,7 +267,7 @@ class Walk:
 
     def _take_back(self, stand: Stand, signal: Signal, moment: Moment) -> None:
         """Within the horizon of its release; another rule that came into force since counts it by its own hold."""
-        asked = self._asked(stand.edit, stand.traits) if self._rules else stand.asked
+        asked = self._asked(stand.edit, stand.traits)
         fire_ms = stand.fire_ms
         if (asked.rule, self._grace_ms()) != stand.under:
             fire_ms = stand.edit.start_ms + (0 if asked.instant else asked.hold_ms + self._grace_ms())
@@ -256,9 +292,26 @@ class Walk:
                 self._release(stand, Deadline(edit.start_ms, None, (same,)), (self._place, 0, 0, 0, 0))
 
     def _tick(self, number: int) -> None:
+        if self._owes:
+            self._owes = False
+            self._make_up()
         # What goes out may end the line of another one that is due as well.
         while due := self._due(number):
             self._fire(number, due)
+
+    def _make_up(self) -> None:
+        """The policy is back, or another horizon in force: what is out and should not be is taken back."""
+        barred = [
+            (signal.at_ms, *_revision(stand), number, stand, signal)
+            for stand in self._out
+            for number, signal in enumerate(stand.heard)
+            if signal.kind in BARS
+        ]
+        for at_ms, rev_id, epoch, _, stand, signal in sorted(barred, key=lambda each: each[:4]):
+            if stand.state is State.RELEASED:
+                self._take_back(stand, signal, (self._place, 0, at_ms, rev_id, epoch))
+
+    def _forget(self) -> None:
         gone_ms = self.page.partition.forgotten_before(self._place + 1)
         if self.stands and self.stands[0].edit.start_ms <= gone_ms:
             for known in (self.stands, self._waiting, self._out):
@@ -280,7 +333,7 @@ class Walk:
             if stand.state is State.PENDING and ending.fire_ms <= self._heard(stand, number):
                 moment = (self._place, 1, ending.fire_ms, rev_id, epoch)
                 for signal in stand.heard:
-                    if stand.state is State.PENDING and signal.kind in BARS:
+                    if stand.state is State.PENDING and self._bars(stand, signal):
                         self._bar(stand, signal, ending, moment)
                 if stand.state is State.PENDING and ending.reason is None:
                     self._release(stand, ending, moment)
@@ -373,7 +426,8 @@ class Walk:
             if below.state is State.RELEASED or (below.state is State.RETRACTED and not bars):
                 return None
             if not any(s.at_ms < last_ms and self._removed(below.edit, s, path) for s in below.heard):
-                kept_back = below.state in {State.WITHHELD, State.RETRACTED}
+                # What never was out under the policy, as it came before that or while it was gone, is kept back too.
+                kept_back = below.state in {State.WITHHELD, State.RETRACTED, None}
                 against = [s for s in bars if s.kind in TEXT and kept_back]
                 if self._held(below) or not all(self._lifted(below, bar, last_ms) for bar in against):
                     return below
@@ -434,6 +488,15 @@ class Walk:
         undoer = next((s for s in reversed(self.stands) if s.edit.event.rev_id == revert.by_rev_id), None)
         return undoer is not None and any(s.kind in REVERTS and s.at_ms < last_ms for s in undoer.heard)
 
+    @staticmethod
+    def _beside(stand: Stand, heard: list[Signal]) -> Iterator[Signal]:
+        """What other edits say; of wars that of its own rule."""
+        war = stand.asked.rule.war
+        for kind in BESIDE:
+            for s in heard:
+                if s.kind is kind and (kind is SignalKind.OTHER_EDITOR or (war and s.model == war.name)):
+                    yield s._replace(model="")
+
     def _settle(
         self,
         stand: Stand,
@@ -448,12 +511,14 @@ class Walk:
     ) -> None:
         stand.state, stand.reason = state, reason
         heard = [s for s in stand.heard if s.at_ms < at_ms]
+        beside = list(self._beside(stand, heard if signal is None else stand.heard))
         if signal is not None:
             heard = [*stand.heard, signal]
             heard = heard[: heard.index(signal) + 1]
+        heard = [s for s in heard if s.kind not in BESIDE]
         edit = stand.edit
-        # A block concerns what waits, and takes nothing back.
-        kinds = listened(stand.asked) - ({SignalKind.BLOCK} if state is State.RETRACTED else set())
+        # A block, and what others did, concerns what waits, and takes nothing back.
+        kinds = listened(stand.asked) - ({SignalKind.BLOCK, *BESIDE} if state is State.RETRACTED else set())
         self._say(stand, moment, Decision(
             policy=self.name,
             wiki=self.page.key[0],
@@ -467,7 +532,7 @@ class Walk:
             hold_ms=stand.asked.hold_ms,
             fire_ms=fire_ms,
             decided_for_ms=at_ms,
-            signals=tuple(s for s in (*why, *heard) if s.kind in kinds),
+            signals=tuple(s for s in (*beside, *why, *heard) if s.kind in kinds),
             superseded_by=by,
             rule=stand.asked.number,
             partial=edit.partial,

@@ -150,7 +150,8 @@ def _page(
         told += list(_of_a_log(page, place, offered))
         for rev_id, signal in told:
             _tell(page, place, rev_id, signal, waiting)
-        _note(page, place, offered, told)
+        if _stays(page, place, offered, waiting):
+            _note(page, place, offered, told)
         if edit is not None:
             for early in [each for each in waiting if each[1] == edit.event.rev_id]:
                 waiting.remove(early)
@@ -218,17 +219,29 @@ def _of_a_log(page: Page, place: int, offered: Offered) -> Iterator[Target]:
         yield said.rev_id, said.signal
 
 
+def _stays(page: Page, place: int, offered: Offered, waiting: Sequence[tuple[int, int, Signal]]) -> bool:
+    """Topics of a page of which nothing is known wait for its first edit only where a rule asks for topics."""
+    of_topics = isinstance(offered.event, Prediction) and offered.event.meta.stream not in RISK_STREAMS
+    return not of_topics or page.partition.limits(place).topics or _is_known(page, place, waiting)
+
+
 def _note(page: Page, place: int, offered: Offered, told: Sequence[Target]) -> None:
     """What is so of the page as a whole from here on."""
     event = offered.event
     if isinstance(event, Prediction) and event.meta.stream not in RISK_STREAMS:
         page.topics.append((place, frozenset(t for t, sure in event.probabilities.items() if sure >= TOPIC)))
-        _keep(page, place, event.meta.at_ms)
+        if page.partition.limits(place).topics:
+            _keep(page, place, event.meta.at_ms)
     elif (protected := protects(offered)) is not None and offered.event is not None:
         page.protected.append((place, offered.event.meta.at_ms, protected))
         _keep(page, place, offered.event.meta.at_ms)
     elif isinstance(event, PageChange) and event.editor is not None:
-        undone = [signal for _, signal in told if signal.kind in REVERTS and not signal.by_self]
+        undone = [
+            revert
+            for rev_id, revert in told
+            if revert.kind in REVERTS and not revert.by_self
+            if (edit := page.newest(rev_id, place)) is not None and _concerns(edit, revert)
+        ]
         if undone:
             edit = page.newest(event.rev_id, place + 1)
             page.reverts.append((place, event.rev_ms if edit is None else edit.start_ms, event.editor.user_text))
@@ -261,9 +274,14 @@ def _tell(page: Page, place: int, rev_id: int, signal: Signal, waiting: list[tup
         _hear(edit, place, signal)
 
 
+def _concerns(edit: Edit, signal: Signal) -> bool:
+    """Else it ended the epoch before."""
+    return not edit.epoch or signal.at_ms >= edit.start_ms
+
+
 def _hear(edit: Edit, place: int, signal: Signal) -> None:
-    if edit.epoch and signal.at_ms < edit.start_ms:
-        return  # it ended the epoch before
+    if not _concerns(edit, signal):
+        return
     if signal.kind is SignalKind.REVERTED_TAG and _undone_by_its_own_editor(edit):
         signal = signal._replace(by_self=True)
     edit.said.append(Said(place, signal))

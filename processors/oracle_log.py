@@ -7,13 +7,14 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import orjson
 
 from processors.oracle_facts import Check, Disagreement, Finding, Line, PageKey, Record
 from processors.oracle_ledger import Ledger, Offered
-from processors.oracle_rules import NEEDED, kept_ms, streams
+from processors.oracle_rules import NEEDED, Limits, limits
 from schemas.event import Canary, RecentChange
 from schemas.learned import Learned
 from schemas.log import (
@@ -76,7 +77,7 @@ class Partition:
                     seen.add(event_id)
                     self.events.append((record.offset, known))
         self._tick_places = [placed.record.offset for placed in self.ticks]
-        self._known: dict[int, tuple[frozenset[frozenset[str]], int]] = {}
+        self._limits: dict[int, Limits] = {}
         self._heard = {NEEDED: [placed.heard_ms for placed in self.ticks]}
 
     def _control(self, place: int, control: object) -> None:
@@ -102,30 +103,46 @@ class Partition:
         return self._tick_places[at] if at < len(self._tick_places) else None
 
     def heard(self, needed: frozenset[str]) -> Sequence[int]:
-        """Per tick, until when all of these streams are heard; a tick that goes back takes nothing back."""
+        """Per tick, until when all of these streams are heard; a tick that goes back takes nothing back.
+
+        They are listened to while a rule may need them.
+        """
         if needed not in self._heard:
-            until = [min(placed.tick.heard_ms.get(stream, -1) for stream in needed) for placed in self.ticks]
+            until = [
+                min(placed.tick.heard_ms.get(stream, -1) for stream in needed)
+                if needed in self.limits(placed.record.offset).followed
+                else -1
+                for placed in self.ticks
+            ]
             self._heard[needed] = list(accumulate(until, max))
         return self._heard[needed]
 
     def time_before(self, place: int) -> int:
         """How far time is before `place` for the rule that is furthest; -1 before the first tick."""
         at = bisect_left(self._tick_places, place)
-        return max(self.heard(needed)[at - 1] for needed in self._limits(place)[0]) if at else -1
+        return self._times[at - 1] if at else -1
 
     def forgotten_before(self, place: int) -> int:
-        """Edits that began then or earlier are not known any more."""
-        return self.time_before(place) - self._limits(place)[1]
+        """Edits that began then or earlier are not known any more: a tick has let go of them."""
+        at = bisect_left(self._tick_places, place)
+        return self._gone[at - 1] if at else -1 - self.limits(place).kept_ms
 
-    def _limits(self, place: int) -> tuple[frozenset[frozenset[str]], int]:
+    @cached_property
+    def _times(self) -> Sequence[int]:
+        sets = [self.limits(place).followed for place in self._tick_places]
+        return list(accumulate((max(self.heard(each)[n] for each in followed) for n, followed in enumerate(sets)), max))
+
+    @cached_property
+    def _gone(self) -> Sequence[int]:
+        kept = (self.limits(place).kept_ms for place in self._tick_places)
+        return list(accumulate((at - each for at, each in zip(self._times, kept, strict=True)), max))
+
+    def limits(self, place: int) -> Limits:
+        """What the policies in force at a place listen to."""
         policies = self.policies_at(place)
-        if policies is None:
-            return frozenset((NEEDED,)), 0
-        if id(policies) not in self._known:
-            rules = [rule for policy in policies.policies for rule in policy.in_force(policies.horizon_seconds)]
-            sets = {NEEDED, *(streams(r, k) for r in rules for k in ("", r.require.kind if r.require else ""))}
-            self._known[id(policies)] = frozenset(sets), kept_ms(rules, policies.grace_ms)
-        return self._known[id(policies)]
+        if id(policies) not in self._limits:
+            self._limits[id(policies)] = limits(policies)
+        return self._limits[id(policies)]
 
 
 def id_in_key(key: bytes) -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, RISK_STREAMS, TAGS_CHANGE, VISIBILITY_CHANGE, milliseconds
 from schemas.learned import Protect
+from schemas.log import Policies
 from schemas.policy import Match, Risk, Rule
 from schemas.reasons import BASE_SIGNALS, EditorClass, SignalKind
 
@@ -137,6 +138,43 @@ def kept_ms(rules: Iterable[Rule], grace_ms: int) -> int:
         horizons.append(rule.horizon_ms)
         active = max(active, 32 * DAY_MS if rule.protect is not None else 0)
     return max(max(waits) + (grace_ms if max(waits) else 0) + max(horizons), active)
+
+
+class Limits(NamedTuple):
+    """What policies listen to. What nobody listens to is not heard, also not for those that come later.
+
+    followed: the sets of streams that are followed together. kept_ms: how long an edit is known. blocks, titles: the
+    log actions that name a user, or a page; flags: what of a page is noted for an edit; topics: before the first one.
+    """
+
+    followed: frozenset[frozenset[str]]
+    kept_ms: int = 0
+    blocks: bool = False
+    titles: bool = False
+    flags: frozenset[str] = frozenset()
+    topics: bool = False
+
+
+def limits(policies: Policies | None) -> Limits:
+    """Of all of them together."""
+    if policies is None:
+        return Limits(frozenset((NEEDED,)))
+    rules = [rule for policy in policies.policies for rule in policy.in_force(policies.horizon_seconds)]
+    full = [rule for rule in rules if not rule.plain]
+    titles = any(
+        rule.risk or (rule.require and rule.require.kind != "other_editor") or "protected" in rule.match.page_flags
+        for rule in full
+    )
+    breaking = any("breaking" in rule.match.page_flags for rule in full)
+    flags = {"breaking" if breaking else "", "protected" if titles or breaking else ""} - {""}
+    return Limits(
+        frozenset({NEEDED, *(streams(rule, review) for rule in rules for review in ("", *REVIEWS))}),
+        kept_ms(rules, policies.grace_ms),
+        bool(full),
+        titles,
+        frozenset(flags),
+        any(rule.match.topic for rule in rules),
+    )
 
 
 def listened(asked: Asked) -> frozenset[SignalKind]:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from processors.oracle_ledger import Offered
 from processors.oracle_log import Partition
+from processors.oracle_rules import Limits
 from schemas.decision import Signal
 from schemas.event import EDIT_KINDS, PageChange, RecentChange
 from schemas.reasons import SignalKind
@@ -78,8 +79,13 @@ def _revision(params: Any) -> int:
 
 
 def unplaced_of(partition: Partition) -> list[Unplaced]:
+    """Those that some rule listened to when they came."""
     found = (Unplaced.of(place, offered) for place, offered in partition.events)
-    return [each for each in found if each is not None]
+    return [each for each in found if each is not None and _is_heard(each, partition.limits(each.place))]
+
+
+def _is_heard(each: Unplaced, limits: Limits) -> bool:
+    return limits.blocks if each.blocked else limits.titles
 
 
 def looked_at(

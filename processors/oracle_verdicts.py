@@ -6,7 +6,7 @@ a bar read before the tick that fires, of a time < f: withheld, or superseded if
 a bar of a time ≥ f: released first, then retracted; a bar read after the tick: retracted
 a newer revision of the page released before: superseded by it
 
-So it is under the short form of a policy. Full rules are `processors.oracle_full`'s.
+So it is under the short form of a policy that is in force from when it came. All others are `processors.oracle_full`'s.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from processors.oracle_deadline import in_gap
 from processors.oracle_full import Moment, Stand, Walk
@@ -24,6 +24,8 @@ from processors.oracle_rules import NEEDED
 from schemas.decision import Decision, Signal
 from schemas.log import Policies, Policy
 from schemas.reasons import BASE_SIGNALS, Bar, State
+
+FOREVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Step:
 class Fate:
     """What one edit must go through under one policy. No steps: it still waits, for `fire_ms`.
 
-    since: the place of the log from which on the policy holds it. full: its policy has rules of its own.
+    since: the place of the log from which on the policy holds it. full: it was not read off at once.
     """
 
     page: Page
@@ -53,6 +55,12 @@ class Fate:
     def released(self) -> Step | None:
         return next((step for step in self.steps if step.decision.state is State.RELEASED), None)
 
+    @property
+    def in_force(self) -> bool:
+        """Whether the policy is, at the end of the log."""
+        _, policies = self.page.partition.rules[-1]
+        return self.policy in {policy.name for policy in policies.policies}
+
     def waits_at(self, place: int) -> bool:
         """Whether it waits under the policy when the record at a place of the log is read."""
         return self.since < place and not (self.steps and self.steps[0].moment[0] < place)
@@ -61,37 +69,42 @@ class Fate:
 def fates(page: Page) -> Iterator[Fate]:
     """Every edit of the page under every policy that was in force when it was read, or came while it waited.
 
-    A policy that comes applies to all that is pending, so to what waits under any of those before.
+    A policy that comes, or comes back, applies to all that is pending: to what waits under any other, or did when that
+    went.
     """
     rules = page.partition.rules
-    full = {p.name for _, policies in rules for p in policies.policies if p.rules}
-    found: dict[Edit, list[Fate]] = {edit: [] for edit in page.edits}
-    for name in dict.fromkeys(p.name for _, policies in rules for p in policies.policies):
-        since = dict(_held_since(page, name, found))
-        made = list((_walked if name in full else _read_off)(page, name, since))
-        for fate in made:
-            found[fate.edit].append(fate)
-        yield from made
-
-
-def _held_since(page: Page, name: str, found: Mapping[Edit, Sequence[Fate]]) -> Iterator[tuple[Edit, int]]:
-    """Which edits a policy holds, and from which place of the log on.
-
-    found: what becomes of each under the policies that came before.
-    """
-    in_force = [place for place, policies in page.partition.rules if name in {p.name for p in policies.policies}]
+    in_force = [(place, {policy.name for policy in policies.policies}) for place, policies in rules]
+    since: dict[str, dict[Edit, int]] = {p.name: {} for _, policies in rules for p in policies.policies}
     for edit in page.edits:
         policies = page.partition.policies_at(edit.place)
-        if policies is not None and name in {p.name for p in policies.policies}:
-            yield edit, edit.place
-            continue
-        came = next((place for place in in_force if place > edit.place), None)
-        if came is not None and any(fate.waits_at(came) for fate in found[edit]):
-            yield edit, came
+        for policy in policies.policies if policies else ():
+            since[policy.name][edit] = edit.place
+    found = {name: _fates(page, name, held) for name, held in since.items()}
+    for place, names in in_force:
+        waits = {edit for edit in page.known(place) if any(_waits_at(place, each.get(edit)) for each in found.values())}
+        for name, held in since.items():
+            if name in names and (come := waits.difference(held)):
+                held |= dict.fromkeys(come, place)
+                found[name] = _fates(page, name, held)
+    for each in found.values():
+        yield from each.values()
+
+
+def _waits_at(place: int, fate: Fate | None) -> bool:
+    return fate is not None and fate.waits_at(place)
+
+
+def _fates(page: Page, name: str, since: Mapping[Edit, int]) -> dict[Edit, Fate]:
+    """since: which edits the policy holds, and from which place of the log on."""
+    rules = page.partition.rules
+    named = [next((p for p in policies.policies if p.name == name), None) for _, policies in rules]
+    # What is not to be read off at once: full rules, and a policy that went.
+    walked = any(p is not None and p.rules for p in named) or None in named[named.index(next(filter(None, named))) :]
+    return {fate.edit: fate for fate in (_walked if walked else _read_off)(page, name, since)}
 
 
 def _walked(page: Page, name: str, since: Mapping[Edit, int]) -> Iterator[Fate]:
-    """Under a policy with full rules."""
+    """Under a policy with full rules, or one that went."""
     steps: dict[Edit, list[Step]] = {}
 
     def say(stand: Stand, moment: Moment, decision: Decision) -> None:
@@ -104,7 +117,7 @@ def _walked(page: Page, name: str, since: Mapping[Edit, int]) -> Iterator[Fate]:
 
 
 def _read_off(page: Page, name: str, since: Mapping[Edit, int]) -> Iterator[Fate]:
-    """Under a policy in the short form."""
+    """Under a policy in the short form, from when it came."""
     found: list[Fate] = []
     went_out: list[tuple[Moment, Fate]] = []
     newest_first = sorted(since, key=lambda e: (e.event.rev_id, e.epoch), reverse=True)
@@ -187,14 +200,22 @@ def _gap(fate: Fate, at: int) -> Step | None:
 
 
 def _taken_back(fate: Fate, after: list[Said], at: int) -> Iterator[Step]:
-    """By the first bar that is no self-revert; one that was read before the tick follows the release at once."""
-    for said in after:
-        place = max(said.place, at)
-        rules, policy = _rules(fate.page, fate.policy, place)
+    """By the first bar that is no self-revert; one that was read before the tick follows the release at once.
+
+    What a horizon left out is taken back at the tick after it became longer.
+    """
+    part = fate.page.partition
+    begins = [at, *(place for place, _ in part.rules if place > at)]
+    for begin, end in pairwise([*begins, FOREVER]):
+        rules, policy = _rules(fate.page, fate.policy, begin)
         fire = fire_ms(fate.edit, policy, rules)
-        if not said.signal.by_self and said.signal.at_ms - fire <= rules.horizon_ms:
+        tick = at if begin == at else part.fires_at(begin, -1) or FOREVER
+        barred = [each for each in after if not each.signal.by_self and each.signal.at_ms - fire <= rules.horizon_ms]
+        places = [tick if each.place < begin else each.place for each in barred]
+        if places and (place := min(places)) < end:
+            signal = barred[places.index(place)].signal
             moment = (place, 1, fire, fate.edit.event.rev_id, fate.edit.epoch)
-            yield Step(moment, _decided(fate, policy, rules, State.RETRACTED, said.signal.at_ms, said.signal))
+            yield Step(moment, _decided(fate, policy, rules, State.RETRACTED, signal.at_ms, signal))
             return
 
 
@@ -248,7 +269,7 @@ def _fire(page: Page, edit: Edit, name: str, since: int) -> tuple[int, int | Non
 
 
 def _rules(page: Page, name: str, place: int) -> tuple[Policies, Policy]:
-    """The policy as it is in force at a place; one that is gone counts as it last was."""
+    """The policy as it is in force at a place."""
     for at, policies in reversed(page.partition.rules):
         if at <= place:
             for policy in policies.policies:

@@ -21,7 +21,7 @@ from schemas.decision import Decision
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.learned import NOTHING_LEARNED, Learned, Protect, Stratum
 from schemas.log import Gap, encode_policies
-from schemas.page import PENDING, Context, Lanes, policies_mark
+from schemas.page import PENDING, Context, Edit, Lanes, policies_mark
 from schemas.policy import Match, Policies, Policy, Rule
 from schemas.reasons import BASE_SIGNALS, EditorClass, SignalKind
 
@@ -174,6 +174,7 @@ class Rules:
             for rule in full
         )
         self.breaking = any("breaking" in rule.match.page_flags for rule in full)
+        self.restless = self.breaking or bool(self.targets)
         self.war_ms = max((round(rule.war.hours * 3_600_000) for rule in full if rule.war), default=0)
         self.neighbours = any(rule.war or (rule.require and rule.require.kind == "other_editor") for rule in full)
         self.wars = tuple(dict.fromkeys(rule.war for rule in full if rule.war))
@@ -226,6 +227,16 @@ class Rules:
         if self.shared is None:
             return states
         return bytes(states[lane[0]] for lane in self.lanes) + states[len(self.names) :]
+
+    def put_in_force(self, wiki: str, edit: Edit) -> None:
+        """Make an edit ready that has a digit for each policy."""
+        edit.states = self.gather(edit.states)
+        self.attach(wiki, edit)
+
+    def attach(self, wiki: str, edit: Edit) -> None:
+        """Give an edit the plan of its kind."""
+        edit.plan = self.plan(wiki, edit.context, edit.protects)
+        edit.context = edit.plan.context  # the one that all edits of this kind share
 
     def place(self, decision: Decision) -> int:
         """The place of a decision's policy among those in force."""

@@ -38,7 +38,8 @@ def derive(decision: Decision, policies: Policies) -> Derived | None:
         return None
     bars = [s for s in decision.signals if s.kind in _BARS]
     last = bars[-1] if bars else None
-    if decision.superseded_by is not None and (last is None or not last.by_self):
+    undone = last is not None and last.by_self and last.by_rev_id == decision.superseded_by
+    if decision.superseded_by is not None and not undone:
         return State.SUPERSEDED, None, decision.decided_for_ms
     if last is not None and last.at_ms == decision.decided_for_ms:
         return _of_a_bar(decision, rule, last)
@@ -83,11 +84,13 @@ def _of_a_bar(decision: Decision, rule: Rule, bar: Signal) -> Derived | None:
 def _by_itself(d: Decision, rule: Rule, grace_ms: int) -> tuple[int, Bar | None]:
     """When it fires by itself, and what for it is withheld then."""
     by_kind: dict[SignalKind, Signal] = {signal.kind: signal for signal in d.signals}
-    due_ms, reason = d.start_ms + d.hold_ms, None
+    due_ms = d.start_ms + d.hold_ms
     last_ms = d.start_ms + max(rule.max_hold_ms, d.hold_ms)
+    war = by_kind.get(SignalKind.EDIT_WAR)
+    at_war = war is not None and rule.war is not None and war.at_ms < due_ms + grace_ms
     if later := by_kind.get(SignalKind.LATER_EDIT):
         due_ms = min(last_ms, max(due_ms, later.at_ms + d.hold_ms))
-        reason = Bar.EDIT_WAR if SignalKind.EDIT_WAR in by_kind and rule.war and due_ms >= last_ms else None
+    reason = Bar.EDIT_WAR if at_war and due_ms >= last_ms else None
     if SignalKind.RISK in d.listened and rule.risk is not None:
         due_ms, over = _risk(d, rule, due_ms, last_ms, grace_ms)
         reason = Bar.RISK if over else reason

@@ -11,6 +11,7 @@ from processors.lines import changed
 from processors.plans import Plan, Rules
 from schemas.decision import Decision, Signal
 from schemas.page import BLOCKED, HELD, PENDING, RELEASED, RETRACTED, SUPERSEDED, WITHHELD, Edit, Out, Page
+from schemas.policy import Rule
 from schemas.reasons import Bar, SignalKind, State
 
 _STATES = {
@@ -22,6 +23,11 @@ _STATES = {
     SUPERSEDED: State.SUPERSEDED,
     RETRACTED: State.RETRACTED,
 }
+# What other edits of the page say. It stands before the rest of a proof, in this order: which other policies asked for
+# it, and when, is not to be seen.
+_OF_OTHERS = (SignalKind.OTHER_EDITOR, SignalKind.EDIT_WAR)
+# What is of no account for what is out.
+_NOT_FOR_RETRACTIONS = frozenset({SignalKind.BLOCK, *_OF_OTHERS})
 _OF_THE_EDIT_ITSELF = frozenset({Bar.RISK, Bar.UNREVIEWED, Bar.EDIT_WAR})
 
 
@@ -87,14 +93,27 @@ def take_back(
     It is told by the rule by which it went out; if another one came into force since, by that.
     """
     plan, _ = _as_it_went_out(page, edit, lane, rules)
-    within = signal.at_ms - fire_ms <= plan.rules[lane].horizon_ms
-    if within and not signal.by_self and signal.kind is not SignalKind.BLOCK:
+    if _takes_back(signal, fire_ms, plan.rules[lane]):
         turn(edit, lane, RETRACTED)
         note(edit, signal)
         changed(page, edit)
         decide(
             page, edit, lane, rules, decisions, fire_ms=fire_ms, decided_for_ms=signal.at_ms, signal=signal, plan=plan
         )
+
+
+def _takes_back(signal: Signal, fire_ms: int, rule: Rule) -> bool:
+    within = signal.at_ms - fire_ms <= rule.horizon_ms
+    return within and not signal.by_self and signal.kind is not SignalKind.BLOCK
+
+
+def overdue(page: Page, edit: Edit, lane: int, rules: Rules) -> Signal | None:
+    """What should take back an edit that is out, and did not, as its policy was gone when that was heard."""
+    if edit.states[lane] != RELEASED:
+        return None
+    plan, fire_ms = _as_it_went_out(page, edit, lane, rules)
+    bars = (signal for signal in edit.signals if signal.kind in REASONS)
+    return next((signal for signal in bars if _takes_back(signal, fire_ms, plan.rules[lane])), None)
 
 
 def went_out_ms(page: Page, edit: Edit, lane: int, rules: Rules) -> int:
@@ -122,6 +141,11 @@ def _as_it_went_out(page: Page, edit: Edit, lane: int, rules: Rules) -> tuple[Pl
 def _kept(edit: Edit, lane: int, rules: Rules) -> Out | None:
     place = rules.lanes[lane][0]
     return next((each for each in edit.out if place in each[0]), None)
+
+
+def has(edit: Edit, kind: SignalKind) -> bool:
+    """Whether an edit was told a signal of a kind."""
+    return any(signal.kind is kind for signal in edit.signals)
 
 
 def note(edit: Edit, signal: Signal) -> None:
@@ -214,11 +238,14 @@ def _proof(
     if signal is None and signals:
         # A release that goes before its signal was decided without it.
         signals = tuple(s for s in signals if s.at_ms < decided_for_ms)
-    elif signal in signals:
+    of_others = [s for kind in _OF_OTHERS if kind in heeded for s in signals if s.kind is kind]
+    if signal is not None and signal in signals:
         # What was heard after it had no part in it.
         signals = signals[: signals.index(signal) + 1]
     if extra:
         signals = (*(s for s in extra if s not in signals), *signals)
+    if of_others:
+        signals = (*of_others, *(s for s in signals if s.kind not in _OF_OTHERS))
     if war is not None:
         # Of the wars that rules see, this one's.
         signals = tuple(
@@ -226,6 +253,6 @@ def _proof(
             for s in signals
             if s.kind is not SignalKind.EDIT_WAR or s.model == war.name
         )
-    # What only a policy beside it listens to is none of its business; and a block takes nothing back.
+    # What only a policy beside it listens to is none of its business.
     taken_back = edit.states[lane] == RETRACTED
-    return tuple(s for s in signals if s.kind in heeded and not (taken_back and s.kind is SignalKind.BLOCK))
+    return tuple(s for s in signals if s.kind in heeded and not (taken_back and s.kind in _NOT_FOR_RETRACTIONS))

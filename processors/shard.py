@@ -23,6 +23,7 @@ from processors.plans import Rules
 from processors.store import Memory, PageKey, Row, Store
 from processors.teach import lessons
 from processors.unplaced import Unplaced, event_id, ref_of, title_ref, user_ref
+from processors.waits import waiting
 from schemas.decision import Decision
 from schemas.event import InvalidEvent
 from schemas.learned import Learned
@@ -176,6 +177,9 @@ class Shard:
         return page
 
     def _event(self, heard: Heard, value: bytes, rules: Rules) -> list[Group]:
+        """What no rule in force listens to (blocks, log actions about a title) is not heard, also not by policies that
+        come later.
+        """
         if type(heard) is Edited or not (ref := ref_of(heard)):
             return self._observe((heard.wiki, heard.page_id), heard, rules)  # type: ignore[union-attr]
         if not (rules.blocks if type(heard) is Blocked else rules.titles):
@@ -193,13 +197,13 @@ class Shard:
         page = self.page(key)
         if page is None:
             page = gate.new_page(*key, rules)
-        edits, due_ms, page.dirty = len(page.edits), page.due_ms, False
+        edits, due_ms, page.dirty = page.count, page.due_ms, False
         if self._unplaced and type(heard) is Edited and find(page, heard.rev_id) is None:
             # What is so of the page as a whole counts for its edit from the first.
             for lost in self._unplaced.found(heard, of_pages=True):
                 gate.observe(page, lost, rules)
         _, decisions = gate.observe(page, heard, rules)
-        if type(heard) is Edited and len(page.edits) > edits:
+        if type(heard) is Edited and page.count > edits:
             if rules.blocks or rules.titles:
                 self._note_refs(key, heard, rules)
             if self._unplaced:
@@ -207,9 +211,9 @@ class Shard:
                     decisions += gate.observe(page, lost, rules)[1]
         if page.dirty:
             if self._teaches and rules.targets:
-                self.lessons += lessons(page, heard, is_new=len(page.edits) > edits)
+                self.lessons += lessons(page, heard, is_new=page.count > edits)
             self._keep(key, page, due_ms)
-            self.pending += (len(page.edits) - edits) * len(rules.names)
+            self.pending += (page.count - edits) * len(rules.names)
         return self._groups(page, event_id(heard), decisions)
 
     def _tick(self, tick: Tick) -> Iterator[Group]:
@@ -233,7 +237,7 @@ class Shard:
             _, decisions = gate.advance(page, heard_ms, rules)
             if page.due_ms is not None and page.due_ms <= until_ms:
                 stalled.append((page.due_ms, key))  # waits for a stream that is heard less far than others
-            if page.dirty or not (page.edits or page.waiting):
+            if page.dirty or not (page.count or page.waiting):
                 self._keep(key, page, page.due_ms)
             if page.due_ms is not None and page.due_ms > until_ms:
                 heapq.heappush(self._due, (page.due_ms, key))
@@ -242,23 +246,36 @@ class Shard:
             heapq.heappush(self._due, entry)
 
     def _control(self, control: Control) -> None:
+        before = self.rules
         self._in_force.take(control)
         self.rules = self._in_force.rules
         if self.rules is None or isinstance(control, Learned):
             return
-        self._due = []
-        self.pending = 0
-        for key, page in self.hot.items():
+        for page in self.hot.values():
             gate.take_up(page, self.rules)
+        if before is not None and before.mark != self.rules.mark:
+            self._keep_what_is_forgotten_else(before, self.rules)
+        self.pending = self._look_again((key for key in self._store.every() if key not in self._touched), self.rules)
+        self._due, self._refs = [], {}
+        for key, page in self.hot.items():
             self._schedule(key, page, None)
             self.pending += gate.pending(page, self.rules)
-        stored = (key for key in self._store.every() if key not in self.hot and key not in self._touched)
-        self.pending += self._look_again(stored, self.rules)
+            for ref in self._refs_of(page, self.rules) if key in self._touched else ():
+                self._refs.setdefault(ref, set()).add(key)
+
+    def _keep_what_is_forgotten_else(self, before: Rules, rules: Rules) -> None:
+        """A page as it was last written does not know what policies that came and went since then meant to it."""
+        for key in self._store.every():
+            value = None if key in self._touched else self._store.get(key)
+            if value is not None:
+                page = self.hot.get(key) or gate.take_up(gate.take_up(decode_page(value), before), rules)
+                if encode_page(page) != encode_page(gate.take_up(decode_page(value), rules)):
+                    self.hot[key], self._touched[key] = page, None
 
     def _look_again(self, keys: Iterable[PageKey], rules: Rules) -> int:
-        """Other policies, other deadlines: a page that is not in use keeps its bytes, only its due time is new.
+        """Other policies, other deadlines: a page keeps its bytes, only what follows from them is new.
 
-        Returns how many (edit, policy) pairs wait there.
+        Returns how many (edit, policy) pairs wait on those that are not in use.
         """
         waits, rows = 0, {}
         for key in keys:
@@ -266,7 +283,7 @@ class Shard:
             if value is None:
                 continue
             rows[key] = row = self._as_row(gate.take_up(decode_page(value), rules), value, rules)
-            waits += row.when.pending
+            waits += 0 if key in self.hot else row.when.pending
             if len(rows) == _ROWS_AT_ONCE:
                 self._store.write(rows)
                 rows = {}
@@ -275,7 +292,7 @@ class Shard:
 
     def _keep(self, key: PageKey, page: Page, scheduled_ms: int | None) -> None:
         self._touched[key] = None
-        if page.edits or page.waiting:
+        if page.count or page.waiting:
             self.hot[key] = page
             self._schedule(key, page, scheduled_ms)
         else:
@@ -292,13 +309,16 @@ class Shard:
         return self._as_row(page, encode_page(page), self.rules)
 
     def _as_row(self, page: Page, value: bytes, rules: Rules) -> Row:
+        numbers = frozenset(map(ref_number, self._refs_of(page, rules)))
+        return Row(value, When(rules.mark, page.due_ms, gate.pending(page, rules), numbers))
+
+    def _refs_of(self, page: Page, rules: Rules) -> set[str]:
         refs: set[str] = set()
         if rules.blocks:
-            refs = {user_ref(page.wiki, edit.user) for edit in page.open if edit.user}
+            refs = {user_ref(page.wiki, edit.user) for edit in waiting(page, rules) if edit.user}
         if rules.titles and page.title:
             refs.add(title_ref(page.wiki, page.title))
-        numbers = frozenset(map(ref_number, refs))
-        return Row(value, When(rules.mark, page.due_ms, gate.pending(page, rules), numbers))
+        return refs
 
     def _note_refs(self, key: PageKey, edit: Edited, rules: Rules) -> None:
         if rules.blocks and edit.user:

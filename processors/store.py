@@ -48,6 +48,8 @@ class Memory:
     def __init__(self) -> None:
         self._values: dict[PageKey, bytes] = {}
         self._due: list[tuple[int, PageKey]] = []
+        # Those of which it was told that they are due: what does nothing by then is due still once it is not in use.
+        self._told: list[tuple[int, PageKey]] = []
         self._refs: dict[int, set[PageKey]] = {}
         self._pending: dict[PageKey, int] = {}
 
@@ -56,12 +58,17 @@ class Memory:
 
     def due(self, until_ms: int) -> Iterator[PageKey]:
         while self._due and self._due[0][0] <= until_ms:
-            yield heapq.heappop(self._due)[1]
+            self._told.append(heapq.heappop(self._due))
+            yield self._told[-1][1]
 
     def named(self, ref: str) -> Iterable[PageKey]:
         return self._refs.get(ref_number(ref), ())
 
     def write(self, rows: Mapping[PageKey, Row | None]) -> None:
+        for entry in self._told:
+            if entry[1] not in rows and entry[1] in self._values:
+                heapq.heappush(self._due, entry)
+        self._told.clear()
         for key, row in rows.items():
             if row is None:
                 self._values.pop(key, None)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from processors.due import WAIT_MS, attach, close, line_up, look_again, look_closely, next_due, sooner
+from processors.due import WAIT_MS, close, line_up, look_again, look_closely, next_due, sooner
 from processors.fire import floor, outcome, usual_fire_ms
 from processors.hear import Flagged, Told
 from processors.lineage import REASONS, find
 from processors.lines import REVERTS, changed, lines_of
 from processors.plans import Rules
-from processors.release import decide, keep_how_it_went_out, note, take_back, turn, went_out_ms
+from processors.release import decide, has, keep_how_it_went_out, note, take_back, turn, went_out_ms
 from processors.ring import merged
 from processors.strata import chosen
-from processors.waits import begin, flags_of, fresh, join
+from processors.untold import catch_up
+from processors.waits import begin, flags_of, fresh, join, waiting
 from schemas.decision import Decision, Signal
 from schemas.page import BLOCKED, PENDING, RELEASED, SUPERSEDED, WITHHELD, Edit, Page, Waiting
 from schemas.policy import Rule
@@ -56,7 +57,7 @@ def _show_again(page: Page, hidden: Edit, signal: Signal, rules: Rules, decision
     )  # fmt: skip
     if rules.targets:
         edit.protects = chosen(page, editor_class, signal.at_ms, rules)
-    attach(page.wiki, rules, edit)
+    rules.attach(page.wiki, edit)
     tainted = _tainted(page, page.open, signal.at_ms, rules) if page.tricky else []
     join(page, edit, rules)
     _clear(page, tainted, signal.at_ms, rules)
@@ -68,7 +69,7 @@ def flagged(page: Page, event: Flagged, rules: Rules) -> None:
     if event.merged_into is not None:
         merged(page, event.event_id)
         return
-    if event.topics is not None and not page.edits:
+    if event.topics is not None and not page.count:
         _keep_for_its_edit(page, event, rules)
     if event.topics is not None and event.topics != page.topics:
         page.topics = event.topics
@@ -77,13 +78,14 @@ def flagged(page: Page, event: Flagged, rules: Rules) -> None:
     else:
         return
     page.dirty = True
-    for edit in page.open:
+    for edit in waiting(page, rules):
         namespace, kinds, editor_class, flags, _ = edit.context
         if event.protected is not None and edit.start_ms >= event.at_ms:
             flags = tuple(sorted({*flags, "protected"} if event.protected else {*flags} - {"protected"}))
         keep_how_it_went_out(edit, rules)
         edit.context = (namespace, kinds, editor_class, flags, page.topics)
-        attach(page.wiki, rules, edit)
+        rules.attach(page.wiki, edit)
+    catch_up(page, rules)
     line_up(page, rules)
     page.due_ms = next_due(page, rules)
 
@@ -188,8 +190,3 @@ def barred_by_now(page: Page, edit: Edit, lane: int, rules: Rules, decisions: li
 def _only_reverted_by_self(edit: Edit) -> bool:
     reverts = [s for s in edit.signals if s.kind in REVERTS]
     return bool(reverts) and all(signal.by_self for signal in reverts)
-
-
-def has(edit: Edit, kind: SignalKind) -> bool:
-    """Whether an edit was told a signal of a kind."""
-    return any(signal.kind is kind for signal in edit.signals)

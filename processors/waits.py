@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from processors.due import close, enqueue, look_closely, sooner
 from processors.plans import Rules
 from processors.release import release
@@ -20,6 +22,13 @@ def fresh(page: Page, rules: Rules) -> bytes:
     return rules.zero + b"5" * gone if gone else rules.zero
 
 
+def waiting(page: Page, rules: Rules) -> Collection[Edit]:
+    """The edits that wait under some policy, or did when that went."""
+    if len(page.names) == len(rules.names):
+        return page.open
+    return [edit for edit in page.recent if PENDING in edit.states]
+
+
 def flags_of(page: Page, at_ms: int, user: str | None, rules: Rules) -> tuple[str, ...]:
     """What is so of a page for an edit made at `at_ms`, as far as a rule can ask for it."""
     if not rules.titles and not rules.breaking:
@@ -35,9 +44,9 @@ def join(page: Page, edit: Edit, rules: Rules) -> None:
     """Put an edit behind the others of its page."""
     if edit.plan.special or edit.start_ms < rules.gap_end_ms:
         look_closely(page, rules)
-    if page.edits and edit.rev_id <= page.edits[-1].rev_id:
+    if edit.rev_id <= page.last_rev:
         page.mixed = True
-    page.edits.append(edit)
+    page.recent.append(edit)
     page.open[edit] = None
     if page.untold is not None:
         page.untold.add(edit)
@@ -51,4 +60,4 @@ def begin(page: Page, edit: Edit, rules: Rules, decisions: list[Decision]) -> No
     close(page, edit, rules)
     if PENDING in edit.states:
         sooner(page, enqueue(page, edit, rules))
-    sooner(page, edit.start_ms + rules.keep_ms if len(page.edits) <= MOST_EDITS else 0)
+    sooner(page, edit.start_ms + rules.keep_ms if page.count <= MOST_EDITS else 0)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
-
-import orjson
 
 from schemas.decision import Signal
 from schemas.learned import Protect
 from schemas.log import InvalidRecord
+from schemas.reasons import BASE_SIGNALS, SignalKind
 
 POLICIES_KEY = b"~policies"
 # The table of learned holds in force, the one that was when the policies came, and since when the log is heard.
@@ -26,6 +25,8 @@ TIME_KEY = b"~time"
 # How an edit stands under one policy: one ASCII digit each, in the order of the policies. For those above it, what is
 # withheld is HELD for what it is itself (its risk, no review, a war), or BLOCKED with its editor, or else WITHHELD.
 PENDING, RELEASED, WITHHELD, SUPERSEDED, RETRACTED, NONE, HELD, BLOCKED = b"01234567"
+_KEPT_BACK = bytes((WITHHELD, HELD, BLOCKED, RETRACTED))
+_BAR = frozenset({*BASE_SIGNALS, SignalKind.BLOCK})
 
 # (namespace, kinds, editor class, page flags, topics): what a rule can match, beside the wiki.
 Context = tuple[int, tuple[str, ...], str, tuple[str, ...], tuple[str, ...]]
@@ -47,7 +48,7 @@ class Edit:
     none. floors: when the last thing went that had kept it. partial: its parent was never seen. protects: how holds
     were chosen for it when it was observed, in the order of their targets. out: how it went out, where that is not what
     its plan says of every edit. plan: derived, see `processors.plans`. look_ms: derived, its place in the queue of a
-    page that is tricky. line: derived, see `Line`.
+    page that is tricky.
     """
 
     rev_id: int
@@ -66,73 +67,11 @@ class Edit:
     plan: Any = None
     protects: tuple[Protect, ...] = ()
     out: tuple[Out, ...] = ()
-    line: Line | None = None
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> object:
-            """What was left in its line is read when somebody asks for it."""
-            if name not in _LEFT_IN_LINE or self.line is None:
-                raise AttributeError(name)
-            self.unfold()
-            return getattr(self, name)
-
-    def fold(self, text: bytes) -> None:
-        """Leave what nobody asks for in the record's line. text: as in the record."""
-        self.line = Line(text, self.states)
-        del self.event_id, self.user
-
-    def unfold(self) -> None:
-        """Read what was left in the line. Raises `InvalidRecord`."""
-        line = self.line
-        if line is None:
-            return
-        try:
-            _, _, _, _, self.event_id, self.user, context, _ = orjson.loads(line.text)
-            if line.unread:
-                self.context, self.plan = read_context(context), None
-        except ValueError as exc:
-            raise InvalidRecord(f"no edit: {exc!r}") from exc
-        if line.unread and line.attach is not None:
-            line.attach(self)
-        line.unread = False
-
-    def restate(self, states: bytes) -> None:
-        """Write down anew how it stands, which is the same in the record."""
-        if self.line is not None and self.line.states is self.states:
-            self.line.states = states
-        self.states = states
 
     @property
-    def kept(self) -> bytes | None:
-        """Its line of the record, if nothing was changed since."""
-        line = self.line
-        if line is None or line.states is not self.states or self.signals or self.floors or self.out:
-            return None
-        return line.text
-
-
-_LEFT_IN_LINE = frozenset({"event_id", "user", "context", "plan"})
-
-
-@dataclass(slots=True, eq=False)
-class Line:
-    """Of an edit that waits for nothing, and of which nothing was said: its line in the record of its page.
-
-    Most edits are kept only in case that something is heard of them, and cost least so. states: as it stood when the
-    line was read or written. unread: what a rule matches lies in the line still; then `attach` gives the edit its plan.
-    """
-
-    text: bytes
-    states: bytes
-    unread: bool = False
-    attach: Callable[[Edit], None] | None = None
-
-
-def read_context(doc: Sequence[Any]) -> Context:
-    """As it stands in a record."""
-    namespace, kinds, editor_class, flags, topics = doc
-    return namespace, tuple(kinds), editor_class, tuple(flags), tuple(topics)
+    def bars_others(self) -> bool:
+        """Whether others may stand on something barred: it is kept back, or will be once it was out for a moment."""
+        return any(digit in self.states for digit in _KEPT_BACK) or any(s.kind in _BAR for s in self.signals)
 
 
 # (fire time, revision, epoch, lanes, edit): no two edits are alike in the second and third. No lanes: it is asked then.
@@ -148,18 +87,42 @@ class Waiting:
 
 
 @dataclass(slots=True, eq=False)
-class Page:
-    """names: the policies that the digits of `states` stand for; those after the policies in force are gone ones.
+class Still:
+    """The edits of a page that lie still, as they stand in its record: the oldest, up to the first that waits.
 
-    ring: the last revisions with their SHA-1s, oldest first. edits: every edit within the horizon, as observed.
+    Most edits of a long log are kept only in case that something is heard of them, and cost least so.
+    lines: of `count` edits, in their order, which is that of their revisions; `last_rev` is that of the last, and
+    `first_ms` when the hold of the first began. states: in which of them they stand, a digit per policy. bars: whether
+    one of them bars what stands on it. read: makes edits of the lines.
+    """
+
+    lines: bytes
+    count: int
+    first_ms: int
+    last_rev: int
+    states: frozenset[bytes]
+    bars: bool
+    read: Callable[[bytes, str], list[Edit]]
+
+
+@dataclass(slots=True, eq=False)
+class Page:
+    """names: the policies that the digits of `states` stand for; those after the policies in force are gone ones, under
+    which some edit waited when they went, or was decided.
+
+    ring: the last revisions with their SHA-1s, oldest first. edits: every edit within the horizon, as observed; the
+    oldest of them may lie in `still`, until somebody asks for `edits`, the others are `recent`.
     reverts: (when, by whom) of reverts by another, for as long as they may make a war. protected_ms: since when only
-    some may edit it, or 0.
+    some may edit it, or 0. mark: the policies (`policies_mark`) under which there is nothing to make up for, 0 = none.
     The rest is derived: `open` are the edits that wait under some policy, in their order; `due_ms` is when to look
     again at the latest; `tricky` is true where edits do not simply fire one by one; `lanes`, once policies are in force
     for the page, are those that share a digit of `states`; per lane, `newest` is a revision after which none is out,
     and `swept` one before which none waits, unless the page is `mixed`: a revision came after a later one; `queue` is a
     heap, see `processors.due`; `lines`, `times` and `untold`, None until they are asked for, are what was found out
-    about its edits together: see `processors.lines`, `processors.times` and `processors.neighbours`.
+    about its edits together: see `processors.lines`, `processors.times` and `processors.untold`; `owed` are retractions
+    (by which signal, of which edit, under which lane) that the next tick makes up for; a page is `restless` if its
+    rules ask for all its edits at each event, so that none of them is left in `still`; `rules` are what is in force for
+    it, see `processors.plans`.
     """
 
     wiki: str
@@ -167,7 +130,7 @@ class Page:
     title: str = ""
     names: tuple[str, ...] = ()
     ring: dict[int, str | None] = field(default_factory=dict)
-    edits: list[Edit] = field(default_factory=list)
+    recent: list[Edit] = field(default_factory=list)
     waiting: list[Waiting] = field(default_factory=list)
     topics: tuple[str, ...] = ()
     reverts: list[tuple[int, str]] = field(default_factory=list)
@@ -184,6 +147,51 @@ class Page:
     lines: Any = None
     times: Any = None
     untold: Any = None
+    owed: Sequence[tuple[Signal, Edit, int]] = ()
+    still: Still | None = None
+    mark: int = 0
+    restless: bool = False
+    rules: Any = None
+
+    @property
+    def edits(self) -> list[Edit]:
+        """Every one, looked into. Raises `InvalidRecord`."""
+        if self.still is not None:
+            self.look_into()
+        return self.recent
+
+    @edits.setter
+    def edits(self, edits: list[Edit]) -> None:
+        self.recent, self.still = edits, None
+
+    def look_into(self) -> None:
+        """Read what lies still. Raises `InvalidRecord`."""
+        still = self.still
+        if still is not None:
+            edits = still.read(still.lines, self.wiki)
+            if self.rules is not None:
+                for edit in edits:
+                    self.rules.put_in_force(self.wiki, edit)
+            self.recent[:0], self.still = edits, None
+
+    @property
+    def count(self) -> int:
+        """How many edits there are."""
+        return len(self.recent) + (0 if self.still is None else self.still.count)
+
+    @property
+    def last_rev(self) -> int:
+        """The revision that came last; 0 if none is known."""
+        if self.recent:
+            return self.recent[-1].rev_id
+        return 0 if self.still is None else self.still.last_rev
+
+    @property
+    def first_ms(self) -> int | None:
+        """When the hold of its first edit began."""
+        if self.still is not None:
+            return self.still.first_ms
+        return self.recent[0].start_ms if self.recent else None
 
     @property
     def key(self) -> bytes:

@@ -15,45 +15,68 @@ import orjson
 from schemas.decision import decode_signal, encode_signal
 from schemas.learned import Protect, Stratum
 from schemas.log import InvalidRecord
-from schemas.page import PENDING, Edit, Lanes, Line, Page, Waiting, read_context
+from schemas.page import PENDING, Context, Edit, Lanes, Page, Still, Waiting
 
 VERSION = 4
-# How an edit's line ends that has nothing behind its states.
-_PLAIN = b'"]'
 
 
 def encode_page(page: Page) -> bytes:
-    """An edit's SHA-1 stands for that of its ring entry. Edits that lie still are left in their lines from now on."""
-    known = {edit.rev_id: edit.sha1 for edit in page.edits[-len(page.ring) :]}
+    """Its oldest edits, up to the first that waits, are left in their lines from now on; see `Page.still`.
+
+    The SHA-1 of one of the others stands for that of its ring entry.
+    """
+    if not (page.restless or page.tricky or page.mixed or page.lines or page.times or page.untold):
+        _lay_still(page)
+    known = {edit.rev_id: edit.sha1 for edit in page.recent}
+    still = page.still
     head = [
         VERSION,
         page.wiki,
         page.page_id,
         page.title,
         page.names,
-        [rev_id if known.get(rev_id, "") == sha1 else (rev_id, sha1) for rev_id, sha1 in page.ring.items()],
+        [rev if rev in known and known[rev] == sha1 else (rev, sha1) for rev, sha1 in page.ring.items()],
         [(w.rev_id, encode_signal(w.signal)) for w in page.waiting],
         page.topics,
         page.reverts,
         page.protected_ms,
+        page.mark,
+        None if still is None else _about(still),
     ]
-    return b"\n".join([orjson.dumps(head), *[edit.kept or _write(edit, page) for edit in page.edits]])
+    before = () if still is None else (still.lines,)
+    return b"\n".join([orjson.dumps(head), *before, *[_line(edit, page.lanes) for edit in page.recent]])
 
 
-def _write(e: Edit, page: Page) -> bytes:
-    states = _digits(e.states, page.lanes)
-    head = (e.rev_id, e.epoch, e.start_ms, e.sha1, e.event_id, e.user, e.context, states.decode())
+def _lay_still(page: Page) -> None:
+    edits, still, found = page.recent, page.still, []
+    for edit in edits:
+        digits = _digits(edit.states, page.lanes)
+        if PENDING in digits or edit.floors or edit.out:
+            break
+        found.append(digits)
+    if not found:
+        return
+    count, lines = len(found), [_line(edit, page.lanes) for edit in edits[: len(found)]]
+    states, bars, first_ms = frozenset(found), any(edit.bars_others for edit in edits[:count]), edits[0].start_ms
+    if still is not None:
+        states, bars, first_ms = states | still.states, bars or still.bars, still.first_ms
+        lines, count = [still.lines, *lines], count + still.count
+    page.still = Still(b"\n".join(lines), count, first_ms, edits[len(found) - 1].rev_id, states, bars, read_edits)
+    page.recent = edits[len(found) :]
+
+
+def _about(still: Still) -> tuple[Any, ...]:
+    states = sorted(each.decode() for each in still.states)
+    return len(still.lines), still.count, still.first_ms, still.last_rev, states, int(still.bars)
+
+
+def _line(e: Edit, lanes: Lanes) -> bytes:
+    states = _digits(e.states, lanes).decode()
+    head: tuple[Any, ...] = (e.rev_id, e.epoch, e.event_id, e.start_ms, e.sha1, e.user, e.context, states)
     if e.signals or e.restores or e.floors or e.partial or e.protects or e.out:
-        return orjson.dumps(_with_the_rest(e, head))
-    text = orjson.dumps(head)
-    if PENDING not in states and not page.tricky:
-        e.fold(text)
-    return text
-
-
-def _with_the_rest(e: Edit, head: tuple[Any, ...]) -> Sequence[Any]:
-    whole = (*head, [encode_signal(signal) for signal in e.signals], e.restores, e.floors, int(e.partial), e.out)
-    return (*whole, e.protects[0].stratum.activity, *map(_protect, e.protects)) if e.protects else whole
+        head = (*head, [encode_signal(signal) for signal in e.signals], e.restores, e.floors, int(e.partial), e.out)
+    whole = (*head, e.protects[0].stratum.activity, *map(_protect, e.protects)) if e.protects else head
+    return orjson.dumps(whole)
 
 
 def _protect(p: Protect) -> Sequence[Any]:
@@ -81,61 +104,60 @@ def _digits(states: bytes, lanes: Lanes) -> bytes:
 
 def spread(page: Page) -> None:
     """Give each policy a digit of its own, as in a record."""
-    for edit in page.edits:
-        edit.restate(_digits(edit.states, page.lanes))
-    page.lanes = ()
+    for edit in page.recent:
+        edit.states = _digits(edit.states, page.lanes)
+    page.lanes, page.rules = (), None
 
 
 def decode_page(payload: bytes) -> Page:
     """Raises `InvalidRecord`, also for a record of a newer version: to pass it over would lose what it knows."""
     try:
-        first, *lines = payload.split(b"\n")
+        first, _, rest = payload.partition(b"\n")
         doc = orjson.loads(first)
         if not isinstance(doc, list) or doc[0] != VERSION:
             found = doc[0] if isinstance(doc, list) and doc else "1"
             raise InvalidRecord(f"page state of version {found}; we read version {VERSION}")
-        _, wiki, page_id, title, names, ring, waiting, topics, reverts, protected_ms = doc
-        edits = [_read_settled(line) or _read_edit(orjson.loads(line), wiki) for line in lines]
-        known = {edit.rev_id: edit.sha1 for edit in edits}
+        _, wiki, page_id, title, names, ring, waiting, topics, reverts, protected_ms, mark, about = doc
+        still, lines = (None, rest) if about is None else _read_still(about, rest)
+        recent = read_edits(lines, wiki)
+        known = {edit.rev_id: edit.sha1 for edit in recent}
         return Page(
             wiki=str(wiki),
             page_id=int(page_id),
             title=title,
             names=tuple(names),
             ring=dict((each, known[each]) if isinstance(each, int) else each for each in ring),
-            edits=edits,
+            recent=recent,
             waiting=[Waiting(int(rev_id), decode_signal(signal)) for rev_id, signal in waiting],
             topics=tuple(topics),
             reverts=[(at_ms, user) for at_ms, user in reverts],
             protected_ms=protected_ms,
+            still=still,
+            mark=mark,
         )
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
         if isinstance(exc, InvalidRecord):
             raise
         raise InvalidRecord(f"no page state: {exc!r}") from exc
 
 
-def _read_settled(line: bytes) -> Edit | None:
-    """An edit that waits for nothing and of which nothing was said, as far as it is asked for; None = it is not one."""
-    if not line.endswith(_PLAIN):
-        return None
-    states = line[line.rfind(b'"', 0, -2) + 1 : -2]
-    rev_id, epoch, start_ms, sha1, _ = line.split(b",", 4)
-    if PENDING in states or not (sha1 == b"null" or sha1[1:-1].isalnum()):
-        return None
-    edit = Edit.__new__(Edit)
-    edit.rev_id, edit.epoch, edit.start_ms = int(rev_id[1:]), int(epoch), int(start_ms)
-    edit.sha1 = None if sha1 == b"null" else sha1[1:-1].decode()
-    edit.states, edit.line = states, Line(line, states, unread=True)
-    edit.signals = edit.floors = edit.protects = edit.out = ()
-    edit.restores = edit.look_ms = 0
-    edit.partial = False
-    return edit
+def _read_still(about: Sequence[Any], rest: bytes) -> tuple[Still, bytes]:
+    size, count, first_ms, last_rev, states, bars = about
+    found = frozenset(each.encode() for each in states)
+    return Still(rest[:size], count, first_ms, last_rev, found, bool(bars), read_edits), rest[size + 1 :]
+
+
+def read_edits(lines: bytes, wiki: str) -> list[Edit]:
+    """The edits of their lines. Raises `InvalidRecord`."""
+    try:
+        return [_read_edit(orjson.loads(line), wiki) for line in lines.split(b"\n")] if lines else []
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as exc:
+        raise InvalidRecord(f"no edits: {exc!r}") from exc
 
 
 def _read_edit(doc: Sequence[Any], wiki: str) -> Edit:
-    rev_id, epoch, start_ms, sha1, event_id, user, context, states = doc[:8]
-    read = read_context(context)
+    rev_id, epoch, event_id, start_ms, sha1, user, context, states = doc[:8]
+    read = _read_context(context)
     edit = Edit(int(rev_id), int(epoch), event_id, int(start_ms), sha1, user, read, states.encode())
     if len(doc) > 8:
         signals, edit.restores, floors, partial, out = doc[8:13]
@@ -143,9 +165,14 @@ def _read_edit(doc: Sequence[Any], wiki: str) -> Edit:
         edit.floors = tuple((tuple(places), int(at_ms)) for places, at_ms in floors)
         edit.partial = bool(partial)
         edit.out = tuple(
-            (tuple(places), int(fire_ms), read_context(then), int(mark)) for places, fire_ms, then, mark in out
+            (tuple(places), int(fire_ms), _read_context(then), int(mark)) for places, fire_ms, then, mark in out
         )
     if len(doc) > 13:
         stratum = Stratum(wiki, read[2], doc[13])
         edit.protects = tuple(_read_protect(each, stratum) for each in doc[14:])
     return edit
+
+
+def _read_context(doc: Sequence[Any]) -> Context:
+    namespace, kinds, editor_class, flags, topics = doc
+    return namespace, tuple(kinds), editor_class, tuple(flags), tuple(topics)

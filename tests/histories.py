@@ -225,6 +225,8 @@ class History(RuleBasedStateMachine):
         self.crowded = False
         self.forgotten: set[int] = set()
         self.came: tuple[Policy, ...] = ()
+        self.gone: list[str] = []
+        self.went: set[str] = set()
 
     @initialize(number=st.integers(0, 99))
     def begin(self, number: int) -> None:
@@ -404,11 +406,17 @@ LEARNING = policies(
     policy("most", 'protect = 0.9\nuntil_learned = 40\nmin_hold = 10\nmax_hold = 300\nrestore = "instant"'),
     policy("half", "match = { ns = [1] }\nhold = 5", "protect = 0.5\nuntil_learned = 20\nmax_hold = 100"),
 )
+# Of policies that come.
+KNOBS = {
+    "full": "hold = {hold}\nmax_hold = 900",
+    "other": 'hold = {hold}\nmax_hold = 900\nrequire = "other_editor"\nwait = 400',
+    "war": "hold = {hold}\nmax_hold = 900\nwar = {{n = 2, hours = 1}}",
+}
 STRATA = (Stratum(), Stratum("frwiki"), Stratum("enwiki", "new"), Stratum("dewiki", "anon", "1-5"))
 
 
 class Changing(History):
-    """Other holds come into force meanwhile, under the same names, and tables of what was learned."""
+    """Other holds come into force meanwhile, and tables of what was learned; policies come, go and come back."""
 
     sets = (*SETS, LEARNING)
 
@@ -429,18 +437,52 @@ class Changing(History):
     @rule(hold=st.sampled_from([0, 0, 20, 400, None]))
     def change_the_holds(self, hold: int | None) -> None:
         """None: as they were at first."""
-        mine = (*self.rules.policies, *self.came)
+        mine = self._present()
         changed = mine if hold is None else tuple(held(each, hold) for each in mine)
         self.writer.control(encode_policies(replace(self.rules, policies=changed)))
 
-    @rule(hold=st.sampled_from([0, 30, 300, 3000]), full=st.booleans())
-    def a_policy_comes(self, hold: int, full: bool) -> None:
-        """One more, for what waits and what is to come. What only full rules hear of was heard if there were some."""
+    def _present(self) -> tuple[Policy, ...]:
+        return tuple(each for each in (*self.rules.policies, *self.came) if each.name not in self.gone)
+
+    @rule(hold=st.sampled_from([0, 30, 300, 3000]), knob=st.sampled_from(["", *KNOBS]))
+    def a_policy_comes(self, hold: int, knob: str) -> None:
+        """One more, for what waits and what is to come: in the short form, or with a rule of its own."""
         name = f"new{len(self.came)}"
-        full = full and any(each.rules for each in self.rules.policies)
-        come = policy(name, f"hold = {hold}\nmax_hold = 900") if full else Policy(name=name, hold_seconds=hold)
+        come = policy(name, KNOBS[knob].format(hold=hold)) if knob else Policy(name=name, hold_seconds=hold)
         self.came = (*self.came, come)
         self.change_the_holds(None)
+
+    @rule(number=st.integers(0, 9))
+    def a_policy_goes(self, number: int) -> None:
+        """Also one of those that came; one stays."""
+        present = self._present()
+        if len(present) > 1:
+            self.gone.append(present[number % len(present)].name)
+            self.went.add(self.gone[-1])
+            self.change_the_holds(None)
+
+    @rule(number=st.integers(0, 9))
+    def it_comes_back(self, number: int) -> None:
+        if self.gone:
+            del self.gone[number % len(self.gone)]
+            self.change_the_holds(None)
+
+    @rule(page=PAGES, number=st.integers(0, 9), after=st.sampled_from([5, 200]))
+    def miss_a_bar(self, page: int, number: int, after: int) -> None:
+        """What a policy let out, or holds, is undone while it is gone."""
+        self._edit("edit", page, f"missed{self.writer.serial}", "u0")
+        self.writer.wait(after)
+        self.writer.tick(0)
+        self.a_policy_goes(number)
+        self.tag(page, 0, 0)
+        self._edit("edit", page, f"on top{self.writer.serial}", "u1")
+        self.it_comes_back(len(self.gone) - 1)
+
+    @rule(page=PAGES, hold=st.sampled_from([30, 300]))
+    def fight_before_a_rule_asks(self, page: int, hold: int) -> None:
+        for text, user in (("a", "u1"), ("b", "u2"), ("a", "u1"), ("b", "u2")):
+            self._edit("edit", page, text, user)
+        self.a_policy_comes(hold, "war")
 
 
 def held(policy: Policy, hold: int) -> Policy:

@@ -423,6 +423,63 @@ def test_a_hold_of_0_that_comes_into_force_lets_out_what_waits_at_the_next_tick_
     assert {d.fire_ms - d.start_ms for d in line.decisions if d.state is State.RELEASED} == {0}
 
 
+BOTH = (("fast", 300), ("slow", 600))
+
+
+def test_while_a_policy_is_gone_nothing_is_decided_under_it_and_what_waited_is_judged_by_all_that_was_said_meanwhile():
+    line = Line(*BOTH)
+    line.edit(1, at=0)
+    line.edit(2, at=0, page=8)
+    line.policies(BOTH[0])
+    assert line.tags(1, 100, "mw-reverted") == [(1, "fast", "withheld")]
+    assert line.tick(1000) == [(2, "fast", "released")]
+    line.policies(*BOTH)
+    assert line.tick(1001) == [(1, "slow", "withheld"), (2, "slow", "released")]
+    assert line.decisions[-2].decided_for_ms == EPOCH + 100_000
+
+
+def test_what_waits_when_a_policy_comes_back_waits_under_it_too():
+    line = Line(*BOTH)
+    line.edit(1, at=0)
+    line.policies(BOTH[0])
+    line.edit(2, at=200)
+    line.tick(360)
+    line.policies(*BOTH)
+    line.tick(560)
+    assert line.tick(860) == [(1, "slow", "released"), (2, "slow", "released")]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_was_out_under_a_policy_and_barred_while_that_was_gone_is_taken_back_when_it_returns(restarts):
+    line = Line(*BOTH)
+    line.edit(1, at=0)
+    line.edit(2, at=10, page=8)
+    line.edit(3, at=20, page=9)
+    line.tick(700)
+    line.policies(BOTH[0])
+    line.tags(1, 800, "mw-reverted")
+    line.change("delete", 2, at=790, page=8)
+    line.policies(*BOTH)
+    if restarts:
+        line.shard = rebuilt(line.state().items())
+    assert line.tick(700) == [(1, "slow", "retracted"), (2, "slow", "retracted")]
+    assert line.decisions[-1].fire_ms == EPOCH + 670_000
+    line.shard = rebuilt(line.state().items())
+    assert line.tick(5000) == []
+
+
+def test_what_a_policy_that_came_and_went_holds_is_known_also_of_pages_that_nothing_was_said_of_meanwhile():
+    line = Line(BOTH[0])
+    line.edit(1, at=0)
+    line.state()
+    line.policies(*BOTH)
+    line.policies(BOTH[0])
+    line.shard = rebuilt(line.state().items())
+    assert line.tick(400) == [(1, "fast", "released")]
+    line.policies(*BOTH)
+    assert line.tick(700) == [(1, "slow", "released")]
+
+
 def test_what_a_tick_withholds_is_not_decided_again_after_a_restart():
     # Deleted after the fire time of the first hold; the second one's is reached by the tick.
     line = Line(("a", 50))
@@ -467,7 +524,7 @@ def test_decisions_and_page_states_survive_their_codecs():
     assert encode_page(decode_page(encode_page(page))) == encode_page(page)
 
 
-def test_edits_that_lie_still_are_not_looked_into_when_their_page_is_read():
+def test_edits_that_lie_still_are_not_looked_into_until_something_is_heard_of_them():
     line = Line(("fast", 300))
     for rev in (1, 2, 3):
         line.edit(rev, at=rev * 1000)
@@ -476,16 +533,18 @@ def test_edits_that_lie_still_are_not_looked_into_when_their_page_is_read():
     line.shard = rebuilt(line.state().items())
     page = line.shard.page(("enwiki", 7))
     assert page is not None
-    assert [edit.line is not None and edit.line.unread for edit in page.edits] == [True, True, True, False]
+    assert line.edit(5, at=4010) == []
+    assert line.tick(4400) == [(4, "fast", "released"), (5, "fast", "released")]
+    assert page.still is not None
+    assert (page.still.count, page.count, [edit.rev_id for edit in page.recent]) == (3, 5, [4, 5])
     before = encode_page(page).split(b"\n")
-    assert line.edit(5, at=4010, sha1=sha("r2"), user="Patroller") == [
-        (3, "fast", "retracted"),
-        (4, "fast", "withheld"),
-    ]
+    assert (page.still.count, page.recent) == (5, [])
+    made = line.edit(6, at=4500, sha1=sha("r2"), user="Patroller")
+    assert made == [(3, "fast", "retracted"), (4, "fast", "retracted"), (5, "fast", "retracted")]
+    assert (page.still, [edit.rev_id for edit in page.edits]) == (None, [1, 2, 3, 4, 5, 6])
     after = encode_page(page).split(b"\n")
-    assert [one == other for one, other in zip(before, after, strict=False)] == [False, True, True, False, False]
-    (retracted, _) = line.decisions[-2:]
-    assert (retracted.event_id, retracted.start_ms) == ("event-5", EPOCH + 3_000_000)
+    assert [one == other for one, other in zip(before, after, strict=False)] == [False, True, True, False, False, False]
+    assert [d.event_id for d in line.decisions[-3:]] == [f"event-{n}" for n in (5, 7, 8)]
 
 
 @pytest.mark.parametrize("text", ["", "a,b", 'a"b', "a\\b", "a\nb", "ü", None])
@@ -496,8 +555,8 @@ def test_a_page_survives_its_codec_whatever_stands_for_a_sha1(text):
     line.tick(2000)
     state = {key: value for key, value in line.state().items() if key == page_key("enwiki", 7)}
     page = decode_page(state[page_key("enwiki", 7)])
-    assert (page.ring[1], [edit.sha1 for edit in page.edits]) == (text, [text, sha("r2")])
     assert encode_page(page) == state[page_key("enwiki", 7)]
+    assert (page.ring[1], [edit.sha1 for edit in page.edits]) == (text, [text, sha("r2")])
 
 
 def test_pages_on_which_something_waits_stay_in_use_before_others():
@@ -555,3 +614,13 @@ def test_a_record_that_cannot_be_read_is_refused_with_its_reason_and_changes_not
         line.shard.apply(kind, value)
     assert refusal.value.reason is reason
     assert line.state() == before
+
+
+def test_a_page_that_was_in_use_when_policies_came_is_due_as_they_say_also_once_it_is_not_in_use_any_more():
+    line = Line(("a", 600))
+    line.edit(1, at=0)
+    line.state()
+    line.shard.hot_pages = 0
+    line.policies(("a", 100))
+    line.state()
+    assert line.tick(160) == [(1, "a", "released")]

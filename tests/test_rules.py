@@ -36,11 +36,17 @@ class Ruled(Line):
     def __init__(self, *rules: str, wiki: str = "enwiki") -> None:
         super().__init__()
         self.wiki = wiki
-        self.rules(*rules)
+        if rules:
+            self.rules(*rules)
 
     def rules(self, *rules: str) -> None:
         text = 'name = "p"\n' + "".join(f"[[rule]]\n{rule}\n" for rule in rules)
         self._apply(KIND_CONTROL, encode_policies(Policies(policies=(read_policy_file(text),), grace_seconds=10)))
+
+    def named(self, **rules: str) -> None:
+        """Policies of one rule each."""
+        made = tuple(read_policy_file(f'name = "{name}"\n[[rule]]\n{rule}\n') for name, rule in rules.items())
+        self._apply(KIND_CONTROL, encode_policies(Policies(policies=made, grace_seconds=10)))
 
     def event(self, stream: str, doc: dict[str, Any], at: float) -> Made:
         for name in ("wiki_id", "database", "wiki"):
@@ -679,3 +685,108 @@ def test_a_retraction_says_when_its_edit_went_out_also_after_another_policy_came
     assert [(d.state.value, d.fire_ms - EPOCH) for d in line.decisions if d.rev_id == 2] == [
         ("released", 100_000), ("retracted", 100_000),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_what_was_barred_before_a_policy_came_bars_those_above_it_under_that_policy_unless_it_was_undone(undone):
+    #  10 bad    40 out under fast    50 barred, taken back    60 on top of it    62 late comes
+    line = Ruled()
+    line.named(fast="hold = 20")
+    line.edit(1, at=0, user="a")
+    line.edit(2, at=10, user="b")
+    line.heard(45)
+    line.tags(2, 50, "mw-reverted")
+    line.edit(3, at=60, user="c", **({"sha1": sha("r1")} if undone else {}))
+    line.named(fast="hold = 20", late="hold = 50\nmax_hold = 500")
+    line.heard(300)
+    line.heard(600)
+    late = [(d.rev_id, d.state.value, d.reason) for d in line.decisions if d.policy == "late"]
+    assert late == [(3, "released", None) if undone else (3, "withheld", Bar.TAINTED)]
+
+
+def test_who_edited_after_an_edit_is_known_to_a_policy_that_comes_later_and_requires_another_editor():
+    line = Ruled()
+    line.named(fast="hold = 500")
+    line.edit(1, at=0, user="a")
+    line.edit(2, at=5, user="a")
+    line.edit(3, at=10, user="b")
+    line.named(fast="hold = 500", seen='hold = 30\nrequire = "other_editor"\nwait = 2000\nemit = "each"')
+    assert line.heard(60) == [(1, "released"), (2, "released")]
+    assert [s.by_rev_id for d in line.decisions for s in d.signals] == [3, 3]
+    line.edit(4, at=70, user="a")
+    assert line.heard(100) == [(3, "released")]
+
+
+def test_who_edited_after_an_edit_is_known_to_a_rule_that_matches_since_topics_came():
+    line = Ruled('match = { topic = ["STEM"] }\nhold = 30\nrequire = "other_editor"\nwait = 2000', "hold = 500")
+    line.edit(1, at=0, user="a")
+    line.edit(2, at=10, user="b")
+    said = {"model_name": "outlink", "predictions": [], "probabilities": {"STEM": 0.9}}
+    about = {"wiki_id": "", "page": {"page_id": 7}, "revision": {"rev_id": 1}, "predicted_classification": said}
+    line.event(TOPIC_PREDICTION, about, 20)
+    assert line.heard(60) == [(1, "released")]
+
+
+def test_a_war_of_before_a_policy_is_known_to_it():
+    #  a and b revert each other at 20 and 30; quiet for 100 from 100 on: 210 with grace
+    line = Ruled()
+    line.named(fast="hold = 900")
+    for rev, user, text in ((1, "a", "a"), (2, "b", "b"), (3, "a", "a"), (4, "b", "b"), (5, "c", "c")):
+        line.edit(rev, at=10 * rev - 10, user=user, sha1=sha(text))
+    line.edit(6, at=100, user="d")
+    line.named(fast="hold = 900", wars="hold = 100\nmax_hold = 2000\nwar = { n = 2, hours = 1 }")
+    assert (5, "released") not in line.heard(200)
+    assert (5, "released") in line.heard(210)
+
+
+def test_a_revision_that_is_there_again_is_nobodys_edit():
+    line = Ruled('hold = 30\nrequire = "other_editor"\nwait = 500')
+    line.edit(1, at=0, user="a")
+    line.change("undelete", 9, at=5, user="b")
+    assert line.heard(100) == []
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_block_finds_what_waited_before_any_full_rule_was_there(restarts):
+    line = Ruled()
+    line.policies(("fast", 500), grace=10)
+    line.edit(1, at=0, user="Vandal")
+    line.state()
+    line.named(late="hold = 50")
+    if restarts:
+        line.shard = rebuilt(line.state().items())
+    assert line.log("block", "block", 20, title="User:Vandal", params={}) == [(1, "late", "withheld")]
+
+
+def test_a_war_that_outlasts_the_longest_hold_follows_from_its_proof_though_nobody_edited_since():
+    line = Ruled("hold = 100\nmax_hold = 100\nwar = { n = 2, hours = 1 }")
+    for rev, user, text in ((1, "a", "a"), (2, "b", "b"), (3, "a", "a"), (4, "b", "b")):
+        line.edit(rev, at=10 * rev, user=user, sha1=sha(text))
+    line.heard(200)
+    (last,) = [d for d in line.decisions if d.reason is Bar.EDIT_WAR and d.rev_id == 4]
+    assert derive(last, line.shard.rules.source) == (last.state, last.reason, last.decided_for_ms)
+
+
+def test_a_page_that_was_looked_at_too_soon_is_due_still_once_it_is_not_in_use_any_more():
+    line = Ruled()
+    line.named(closed="hold = 90", open='hold = 900\nstall = "open"')
+    line.shard.hot_pages = 0
+    line.edit(1, at=0)
+    for tags in (50, 60):
+        line.state()
+        assert line.heard(100, tags=tags) == []
+    line.state()
+    assert line.heard(100) == [(1, "released")]
+
+
+def test_what_a_newer_edit_took_the_place_of_follows_from_its_proof_though_its_own_editor_had_undone_it():
+    #  1 and 3 have the same text; the policy of hold 0 comes behind the self-revert, and 4 goes out at once
+    line = Ruled()
+    line.named(p="hold = 500")
+    for rev, text in ((1, "a"), (2, "b"), (3, "a")):
+        line.edit(rev, at=600 * rev, user="a", sha1=sha(text))
+    line.named(p="hold = 500", now="hold = 0")
+    line.edit(4, at=1900)
+    (second,) = [d for d in line.decisions if d.policy == "now" and d.rev_id == 2]
+    assert (second.superseded_by, [s.by_self for s in second.signals]) == (4, [True])
+    assert derive(second, line.shard.rules.source) == (second.state, second.reason, second.decided_for_ms)
