@@ -352,12 +352,12 @@ def observe(count: int = 200_000) -> None:
             theirs = fastest(theirs, lambda: dict_and_heap(log, HOLDS, file.write))
         row(f"observe, {count:,} edits × 3 windows", count / ours, count / theirs, "/s", "dict and heap, keeps nothing")
         peers(log, ours)
-        three = shard_over(log, HOLDS, file.write)
+        three = state_bytes(shard_over(log, HOLDS, file.write))
         began = time.process_time()
         fifty = shard_over(log, HOLDS * 16 + HOLDS[:2], file.write)
         many = time.process_time() - began
     row("50 policies of 3 holds, CPU", many, ours, "s", "3 policies")
-    row("  state, bytes per edit", fifty / count, three / count, "B", "3 policies")
+    row("  state, bytes per edit", state_bytes(fifty) / count, three / count, "B", "3 policies")
 
 
 def peers(log: Sequence[tuple[bytes, bytes]], ours: float) -> None:
@@ -418,8 +418,8 @@ def bodies(written: bytes) -> list[bytes]:
     return [encode_decision(d) for each in written.splitlines() for d in decode_decisions(each)]
 
 
-def shard_over(log: Sequence[tuple[bytes, bytes]], holds: Sequence[int], write: Callable[[bytes], object]) -> int:
-    """Write all decisions, a record per line. Returns the bytes of all page states at the end."""
+def shard_over(log: Sequence[tuple[bytes, bytes]], holds: Sequence[int], write: Callable[[bytes], object]) -> Shard:
+    """Write all decisions, a record per line."""
     named = tuple(Policy(name=f"w{n}_{hold}", hold_seconds=hold) for n, hold in enumerate(holds))
     shard = Shard()
     shard.apply(KIND_CONTROL, encode_policies(Policies(policies=named)))
@@ -427,6 +427,11 @@ def shard_over(log: Sequence[tuple[bytes, bytes]], holds: Sequence[int], write: 
         for group in shard.apply(kind, value):
             write(group.value)
             write(b"\n")
+    return shard
+
+
+def state_bytes(shard: Shard) -> int:
+    """Of all pages."""
     return sum(len(encode_page(page)) for page in shard.hot.values())
 
 

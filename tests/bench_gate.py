@@ -251,6 +251,7 @@ async def from_the_topic(settings: Settings, count: int) -> None:
 
 
 PENDING_POLICIES = named((0, DAY, 7 * DAY))
+PENDING_MARK = policies_mark(encode_policies(Policies(policies=PENDING_POLICIES)))
 
 
 def pending_page(n: int) -> Page:
@@ -258,7 +259,7 @@ def pending_page(n: int) -> Page:
     names, context = tuple(policy.name for policy in PENDING_POLICIES), (0, ("edit",), "registered", (), ())
     event_id, sha1 = f"{n:08}-0000-4000-8000-000000000000", f"{n:031}"
     edit = Edit(2_500_000_000 + n, 0, event_id, EPOCH + n, sha1, f"{n:016x}", context, b"100")
-    return Page("enwiki", n, f"Page_{n}", names, {edit.rev_id: sha1}, [edit])
+    return Page("enwiki", n, f"Page_{n}", names, {edit.rev_id: sha1}, [edit], mark=PENDING_MARK)
 
 
 def prepare(settings: Settings, folder: Path, count: int) -> int:
