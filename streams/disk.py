@@ -16,7 +16,7 @@ from typing import Self
 from processors.digest import ref_number
 from processors.store import PageKey, Row
 
-FORMAT = 3
+FORMAT = 4
 # Of each partition, and a worker may have all twelve.
 CACHE_KB = 8 * 1024
 # In the place of a due time: before every other.
