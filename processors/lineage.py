@@ -185,10 +185,10 @@ def _harmless(page: Page, node: Edit, policy: int, path: Sequence[Edit]) -> tupl
 
 
 def newest_out(page: Page, policy: int) -> Edit | None:
-    """The newest revision that is out under a policy."""
+    """The newest revision that is out under a policy, to be read only."""
     if not page.newest[policy]:
         return None
-    edit = find(page, page.newest[policy])
+    edit = page.last_still(page.newest[policy]) or find(page, page.newest[policy])
     if edit is None or edit.states[policy] != RELEASED:
         edit = last_out(page, policy)
         page.newest[policy] = 0 if edit is None else edit.rev_id

@@ -174,6 +174,16 @@ class Page:
                     self.rules.put_in_force(self.wiki, edit)
             self.recent[:0], self.still = edits, None
 
+    def last_still(self, rev_id: int) -> Edit | None:
+        """The last of those that lie still, to be read only, if it is this revision; they go on lying still."""
+        if self.still is None or self.still.last_rev != rev_id:
+            return None
+        lines = self.still.lines
+        (edit,) = self.still.read(lines[lines.rfind(b"\n") + 1 :], self.wiki)
+        if self.rules is not None:
+            self.rules.put_in_force(self.wiki, edit)
+        return edit
+
     @property
     def count(self) -> int:
         """How many edits there are."""
