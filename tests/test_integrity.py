@@ -381,6 +381,21 @@ def test_policies_that_become_alike_stay_apart_for_an_edit_that_stood_on_a_barre
     assert objections(writer.log, rules(30, 3000), run(shard_of(rules(30, 3000)), writer.log)) == []
 
 
+def test_a_retraction_says_when_its_edit_went_out_whatever_was_learned_since_its_policy_came():
+    first, sure = Policies(policies=(Policy(name="w", hold_seconds=900),)), Policies(policies=(SURE,))
+    writer = Writer()
+    writer.change("edit", 3, 1, "t1", "u0")
+    writer.control(encode_policies(sure))
+    writer.control(encode_learned(KNOWN))
+    writer.wait(200)
+    writer.tick(0)
+    writer.control(encode_policies(sure))
+    writer.visibility(3, 1, 0)
+    made = run(shard_of(first), writer.log)
+    assert [(d.state, d.fire_ms - EPOCH) for d in made] == [(State.RELEASED, 150_000), (State.RETRACTED, 150_000)]
+    assert objections(writer.log, first, made) == []
+
+
 def test_a_longer_horizon_takes_back_at_the_next_tick_what_the_shorter_one_left_out():
     for made in (Policy(name="p", hold_seconds=10), policy("p", "hold = 10\nhorizon = 100")):
         short = Policies(policies=(made,), grace_seconds=10, horizon_seconds=100)
