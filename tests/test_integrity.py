@@ -382,17 +382,34 @@ def test_policies_that_become_alike_stay_apart_for_an_edit_that_stood_on_a_barre
 
 
 def test_a_retraction_says_when_its_edit_went_out_whatever_was_learned_since_its_policy_came():
-    first, sure = Policies(policies=(Policy(name="w", hold_seconds=900),)), Policies(policies=(SURE,))
+    first = Policies(policies=(Policy(name="w", hold_seconds=900),))
+    sure = replace(first, policies=(*first.policies, SURE))
     writer = Writer()
     writer.change("edit", 3, 1, "t1", "u0")
     writer.control(encode_policies(sure))
     writer.control(encode_learned(KNOWN))
     writer.wait(200)
     writer.tick(0)
-    writer.control(encode_policies(sure))
+    writer.control(encode_policies(replace(sure, policies=(*sure.policies, Policy(name="x")))))
     writer.visibility(3, 1, 0)
     made = run(shard_of(first), writer.log)
-    assert [(d.state, d.fire_ms - EPOCH) for d in made] == [(State.RELEASED, 150_000), (State.RETRACTED, 150_000)]
+    assert [(d.state, d.fire_ms - EPOCH) for d in made if d.policy == "sure"] == [
+        (State.RELEASED, 150_000),
+        (State.RETRACTED, 150_000),
+    ]
+    assert objections(writer.log, first, made) == []
+
+
+def test_policies_that_are_in_force_already_choose_no_other_holds_for_what_waits():
+    first = Policies(policies=(Policy(name="w", hold_seconds=900),))
+    sure = replace(first, policies=(*first.policies, SURE))
+    writer = Writer()
+    writer.change("edit", 3, 1, "t1", "u0")
+    for control in (encode_policies(sure), encode_learned(KNOWN), encode_policies(sure)):
+        writer.control(control)
+    writer.end()
+    made = run(shard_of(first), writer.log)
+    assert [d.hold_ms for d in made if d.policy == "sure"] == [90_000]
     assert objections(writer.log, first, made) == []
 
 
