@@ -72,7 +72,8 @@ class InForce:
         elif isinstance(control, Gap):
             self._take_gap(control)
         else:
-            self._before = self._learned
+            if self.rules is None or self.rules.source != control:  # else they are in force already
+                self._before = self._learned
             self._beside[POLICIES_KEY] = encode_policies(control)
             if self._before is not NOTHING_LEARNED:
                 self._beside[BEFORE_KEY] = encode_learned(self._before)

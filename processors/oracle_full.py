@@ -151,7 +151,10 @@ class Walk:
         return self._waiting
 
     def _asked(self, edit: Edit, traits: Traits) -> Asked:
-        came = max(place for place, _ in self.page.partition.rules if place <= self._place)
+        came, in_force = 0, None
+        for place, policies in self.page.partition.rules:
+            if place <= self._place and policies != in_force:  # else they came before
+                came, in_force = place, policies
         return asked(self._rules, traits, lambda target: learned(self.page, edit, target, came))
 
     def _traits(self, edit: Edit) -> Traits:

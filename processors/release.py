@@ -67,7 +67,7 @@ def release(
     turn(edit, lane, RELEASED)
     if page.lines is not None:
         page.lines.ended(edit, lane)
-    if fire_ms - edit.start_ms != edit.plan.waits_ms[lane]:
+    if fire_ms - edit.start_ms != edit.plan.waits_ms[lane] or (rules.targets and _is_chosen_late(edit, lane)):
         mark = rules.mark_of(edit.plan.rules[lane])
         edit.out = (*edit.out, (rules.lanes[lane], fire_ms, edit.context, mark))
     if edit.rev_id > page.newest[lane]:
@@ -83,6 +83,12 @@ def release(
     for signal in edit.signals:
         if edit.states[lane] == RELEASED and signal.at_ms >= fire_ms and signal.kind in REASONS:
             take_back(page, edit, lane, signal, fire_ms, rules, decisions)
+
+
+def _is_chosen_late(edit: Edit, lane: int) -> bool:
+    """Whether its hold is of the table that there was when the policies came: others bring another one."""
+    protect = edit.plan.protects[lane]
+    return protect is not None and protect not in edit.protects
 
 
 def take_back(

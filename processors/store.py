@@ -51,31 +51,34 @@ class Memory:
         # Those of which it was told that they are due: what does nothing by then is due still once it is not in use.
         self._told: list[tuple[int, PageKey]] = []
         self._refs: dict[int, set[PageKey]] = {}
-        self._pending: dict[PageKey, int] = {}
+        # When to look again, and (edit, policy) pairs that wait.
+        self._waits: dict[PageKey, tuple[int | None, int]] = {}
 
     def get(self, key: PageKey) -> bytes | None:
         return self._values.get(key)
 
     def due(self, until_ms: int) -> Iterator[PageKey]:
         while self._due and self._due[0][0] <= until_ms:
-            self._told.append(heapq.heappop(self._due))
-            yield self._told[-1][1]
+            at_ms, key = heapq.heappop(self._due)
+            if key in self._waits and self._waits[key][0] == at_ms:
+                self._told.append((at_ms, key))
+                yield key
 
     def named(self, ref: str) -> Iterable[PageKey]:
         return self._refs.get(ref_number(ref), ())
 
     def write(self, rows: Mapping[PageKey, Row | None]) -> None:
         for entry in self._told:
-            if entry[1] not in rows and entry[1] in self._values:
+            if entry[1] not in rows:
                 heapq.heappush(self._due, entry)
         self._told.clear()
         for key, row in rows.items():
             if row is None:
                 self._values.pop(key, None)
-                self._pending.pop(key, None)
+                self._waits.pop(key, None)
                 continue
             self._values[key] = row.value
-            self._pending[key] = row.when.pending
+            self._waits[key] = row.when.due_ms, row.when.pending
             if row.when.due_ms is not None:
                 heapq.heappush(self._due, (row.when.due_ms, key))
             for ref in row.when.refs:
@@ -88,4 +91,4 @@ class Memory:
         return len(self._values)
 
     def pending(self) -> int:
-        return sum(self._pending.values())
+        return sum(pending for _, pending in self._waits.values())

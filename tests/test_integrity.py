@@ -382,6 +382,38 @@ def test_policies_that_become_alike_stay_apart_for_an_edit_that_stood_on_a_barre
     assert objections(writer.log, rules(30, 3000), run(shard_of(rules(30, 3000)), writer.log)) == []
 
 
+def test_a_retraction_says_when_its_edit_went_out_whatever_was_learned_since_its_policy_came():
+    first = Policies(policies=(Policy(name="w", hold_seconds=900),))
+    sure = replace(first, policies=(*first.policies, SURE))
+    writer = Writer()
+    writer.change("edit", 3, 1, "t1", "u0")
+    writer.control(encode_policies(sure))
+    writer.control(encode_learned(KNOWN))
+    writer.wait(200)
+    writer.tick(0)
+    writer.control(encode_policies(replace(sure, policies=(*sure.policies, Policy(name="x")))))
+    writer.visibility(3, 1, 0)
+    made = run(shard_of(first), writer.log)
+    assert [(d.state, d.fire_ms - EPOCH) for d in made if d.policy == "sure"] == [
+        (State.RELEASED, 150_000),
+        (State.RETRACTED, 150_000),
+    ]
+    assert objections(writer.log, first, made) == []
+
+
+def test_policies_that_are_in_force_already_choose_no_other_holds_for_what_waits():
+    first = Policies(policies=(Policy(name="w", hold_seconds=900),))
+    sure = replace(first, policies=(*first.policies, SURE))
+    writer = Writer()
+    writer.change("edit", 3, 1, "t1", "u0")
+    for control in (encode_policies(sure), encode_learned(KNOWN), encode_policies(sure)):
+        writer.control(control)
+    writer.end()
+    made = run(shard_of(first), writer.log)
+    assert [d.hold_ms for d in made if d.policy == "sure"] == [90_000]
+    assert objections(writer.log, first, made) == []
+
+
 def test_a_longer_horizon_takes_back_at_the_next_tick_what_the_shorter_one_left_out():
     for made in (Policy(name="p", hold_seconds=10), policy("p", "hold = 10\nhorizon = 100")):
         short = Policies(policies=(made,), grace_seconds=10, horizon_seconds=100)

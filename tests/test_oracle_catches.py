@@ -425,7 +425,7 @@ KNOBS: dict[str, tuple[Any, str, Callable[..., Any], int]] = {
     "a review is not needed": (fire, "_review", lambda _: lambda e, r, w, due_ms, g: (due_ms, False), 3),
     "an approval cannot be taken back": (Shard, "apply", unheard(log_action="unapprove"), 3),
     "every wiki patrols and reviews": (plans, "can_approve", always(True), 3),
-    "no page is ever at war": (neighbours, "_at_war", always(False), 4),
+    "no page is ever at war": (neighbours, "makes_war", always(False), 4),
     "what an edit stands on is not looked at": (fire, "root", always(None), 1),
     "a text that comes back is not known": (arrive, "_identity", lambda real: lambda *g: (0, real(*g)[1]), 1),
     "blocks bar nothing": (Shard, "apply", unheard(log_action="block"), 1),
