@@ -20,7 +20,7 @@ from schemas.log import (
     encode_learned,
     encode_policies,
 )
-from schemas.page import BEFORE_KEY, BEGAN_KEY, LEARNED_KEY, POLICIES_KEY, TIME_KEY
+from schemas.page import BEFORE_KEY, BEGAN_KEY, LEARNED_KEY, MARK_KEY, POLICIES_KEY, TIME_KEY
 
 GAP_PREFIX = b"~gap:"
 # What happened this long before the watermark is behind every deadline.
@@ -77,7 +77,7 @@ class InForce:
             self._beside[POLICIES_KEY] = encode_policies(control)
             if self._before is not NOTHING_LEARNED:
                 self._beside[BEFORE_KEY] = encode_learned(self._before)
-            self._rule(control)
+            self._beside[MARK_KEY] = b"%d" % self._rule(control).mark
 
     def _take_gap(self, control: Gap) -> None:
         gone = [gap for gap in self._gaps if gap.to_ms <= self.heard - _GAP_KEPT_MS]
@@ -88,7 +88,7 @@ class InForce:
         if self.rules is not None:
             self._rule(self.rules.source)
 
-    def _rule(self, policies: Policies) -> None:
+    def _rule(self, policies: Policies) -> Rules:
         self.rules = Rules(
             policies,
             self._gaps,
@@ -96,6 +96,7 @@ class InForce:
             before=self._before,
             active_from_ms=None if self._began_ms is None else self._began_ms + ACTIVITY_MS,
         )
+        return self.rules
 
     def hear(self, tick: Tick, rules: Rules) -> None:
         """A tick of the log."""

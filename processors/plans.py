@@ -20,7 +20,7 @@ from processors.wikis import can_approve, can_patrol
 from schemas.decision import Decision
 from schemas.event import PAGE_CHANGE, RECENT_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE
 from schemas.learned import NOTHING_LEARNED, Learned, Protect, Stratum
-from schemas.log import Gap, encode_policies
+from schemas.log import Gap, encode_learned, encode_policies
 from schemas.page import PENDING, Context, Edit, Lanes, policies_mark
 from schemas.policy import Match, Policies, Policy, Rule
 from schemas.reasons import BASE_SIGNALS, EditorClass, SignalKind
@@ -123,11 +123,12 @@ class Plan:
 class Rules:
     """Policies in force, with the plans made so far.
 
-    mark: tells these policies from others. watermarks: the distinct sets of streams that rules require; the first is
-    that of every plain hold. gaps: the spans of event time that nobody heard; gap_end_ms: what began after that lies in
-    none of them. names: of the policies, in their order. targets: the protections that rules ask for. learned: the
-    table in force; before: the one that was when these policies came into force, for edits that were observed before
-    them. active_from_ms: from when on it is known how active pages are, None = not yet.
+    mark: tells these policies, and `before`, from others. watermarks: the distinct sets of streams that rules require;
+    the first is that of every plain hold. gaps: the spans of event time that nobody heard; gap_end_ms: what began after
+    that lies in none of them. names: of the policies, in their order. targets: the protections that rules ask for.
+    learned: the table in force; before: the one that was when these policies came into force, for edits that were
+    observed before them. active_from_ms: from when on it is known how active pages are, None = not yet. restless:
+    whether some rule asks for all edits of a page at each event.
     Per lane: lanes (the policies that share it, by their place in `names`), spoken (the name of the first of them, by
     which decisions name them all), weights (how many they are), policies (their rules). count: how many lanes. shared:
     by the spoken name, (place, name) of each policy of the lane; None if no two policies are alike.
@@ -143,7 +144,9 @@ class Rules:
         active_from_ms: int | None = None,
     ) -> None:
         self.source = policies
-        self.mark = policies_mark(encode_policies(policies))
+        self.mark = policies_mark(
+            encode_policies(policies), b"" if before is NOTHING_LEARNED else encode_learned(before)
+        )
         self.gaps = tuple(gaps)
         self.gap_end_ms = max((gap.to_ms for gap in gaps), default=-1)
         self.learned, self.before, self.active_from_ms = learned, before, active_from_ms

@@ -40,7 +40,7 @@ from schemas.log import (
     decode_control,
     decode_tick,
 )
-from schemas.page import POLICIES_KEY, Page, When, policies_mark, read_key
+from schemas.page import MARK_KEY, Page, When, read_key
 from schemas.page_record import decode_page, encode_page
 from schemas.reasons import SetAside, State
 
@@ -363,7 +363,7 @@ def rebuilt(
             rows[read_key(key)] = Row(value, known.get(key, When()))
     store = Memory()
     store.write(rows)
-    mark = policies_mark(beside.get(POLICIES_KEY, b""))
+    mark = int(beside.get(MARK_KEY, b"0"))
     shard = Shard(store=store, teaches=teaches)
     shard.restore(beside.items(), [key for key, row in rows.items() if row.when.mark != mark])
     return shard

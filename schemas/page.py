@@ -19,6 +19,8 @@ from schemas.reasons import BASE_SIGNALS, SignalKind
 POLICIES_KEY = b"~policies"
 # The table of learned holds in force, the one that was when the policies came, and since when the log is heard.
 LEARNED_KEY, BEFORE_KEY, BEGAN_KEY = b"~learned", b"~learned-before", b"~began"
+# Tells the policies and the table before from others: `policies_mark`.
+MARK_KEY = b"~mark"
 # How far time is, which a tick that goes back does not change: per set of streams, `a,b=ms;c=ms`.
 TIME_KEY = b"~time"
 
@@ -227,9 +229,12 @@ WHEN_HEADER = "when"
 _WHEN_VERSION = b"1"
 
 
-def policies_mark(payload: bytes) -> int:
-    """Tells policies, as a control record has them, from others; never 0."""
-    return crc32(payload) or 1
+def policies_mark(policies: bytes, before: bytes = b"") -> int:
+    """Tells policies, and the table of learned holds that was when they came, from others; never 0.
+
+    Both as control records have them.
+    """
+    return crc32(before, crc32(policies)) or 1
 
 
 def encode_when(when: When) -> bytes:

@@ -19,12 +19,11 @@ from processors.store import PageKey, Row
 from schemas.deadletter import DeadLetter
 from schemas.lessons import encode_lessons
 from schemas.page import (
-    POLICIES_KEY,
+    MARK_KEY,
     WHEN_HEADER,
     decode_when,
     encode_when,
     page_key,
-    policies_mark,
     read_key,
 )
 from schemas.reasons import Step
@@ -92,7 +91,7 @@ class Gate:
             shard = Shard(store=disk, teaches=True)
             await self._catch_up(disk, partition)
             beside = dict(disk.beside())
-            changed = policies_mark(beside.get(POLICIES_KEY, b"")) != disk.mark
+            changed = int(beside.get(MARK_KEY, b"0")) != disk.mark
             shard.restore(beside.items(), None if changed else disk.unknown())
             disk.commit({}, {}, disk.next_offset, time.time(), _mark(shard))
         except BaseException:
@@ -109,8 +108,8 @@ class Gate:
             for record in records:
                 if record.key.startswith(b"~"):
                     beside[record.key] = record.value
-                    if record.key == POLICIES_KEY and not mark:
-                        mark = policies_mark(record.value or b"")
+                    if record.key == MARK_KEY and not mark:
+                        mark = int(record.value or b"0")
                     continue
                 row = None if record.value is None else Row(record.value, decode_when(header(record, WHEN_HEADER)))
                 rows[read_key(record.key)] = row if row is None or row.when.mark == mark else Row(row.value)

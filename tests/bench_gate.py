@@ -28,7 +28,7 @@ from processors.store import PageKey, Row
 from schemas.decision import decode_decisions, encode_decision
 from schemas.event import PAGE_CHANGE, TAGS_CHANGE, VISIBILITY_CHANGE, rfc3339
 from schemas.log import KIND_CONTROL, KIND_EVENT, KIND_TICK, Policies, Policy, Tick, encode_policies, encode_tick
-from schemas.page import BEGAN_KEY, POLICIES_KEY, WHEN_HEADER, Edit, Page, When, encode_when, policies_mark
+from schemas.page import BEGAN_KEY, MARK_KEY, POLICIES_KEY, WHEN_HEADER, Edit, Page, When, encode_when, policies_mark
 from schemas.page_record import encode_page
 from schemas.policy import Match, Rule
 from schemas.reasons import State, Step
@@ -206,7 +206,8 @@ async def many_pending(settings: Settings, count: int) -> None:
         held = await asyncio.to_thread(prepare, settings, Path(folder) / "gate", count)
         rules = encode_policies(Policies(policies=PENDING_POLICIES))
         state, every = Topics(settings).gate_state, range(settings.partitions)
-        await send_all(settings, [Out(topic=state, key=POLICIES_KEY, value=rules, partition=n) for n in every])
+        known = ((POLICIES_KEY, rules), (MARK_KEY, b"%d" % PENDING_MARK))
+        await send_all(settings, [Out(state, key, value, n) for n in every for key, value in known])
         size = sum(path.stat().st_size for path in (Path(folder) / "gate").iterdir())
         settings = settings.with_(state=folder)
         steps = StepProcesses(settings, Path(folder))
@@ -232,10 +233,11 @@ async def from_the_topic(settings: Settings, count: int) -> None:
     await cluster.create(settings)
     state, rules = Topics(settings).gate_state, encode_policies(Policies(policies=PENDING_POLICIES))
     numbers = iter(range(1, count + 1))
-    await send_all(settings, [Out(topic=state, key=POLICIES_KEY, value=rules, partition=0)])
+    known = ((POLICIES_KEY, rules), (MARK_KEY, b"%d" % PENDING_MARK))
+    await send_all(settings, [Out(state, key, value, 0) for key, value in known])
     while some := list(islice(numbers, 20_000)):
         waiting = ((n, pending_page(n)) for n in some)
-        when = encode_when(When(policies_mark(rules), EPOCH + DAY * 1000, 2))
+        when = encode_when(When(PENDING_MARK, EPOCH + DAY * 1000, 2))
         outs = [Out(state, page.key, encode_page(page), 0, [(WHEN_HEADER, when)]) for _, page in waiting]
         await send_all(settings, outs)
     for kind, folder in (("a store on disk", True), ("memory", False)):
@@ -281,13 +283,13 @@ def prepare(settings: Settings, folder: Path, count: int) -> int:
                 page = pending_page(n)
                 value = encode_page(page)
                 held += len(value) + len(page.key)
-                kept = Row(value, When(policies_mark(rules), EPOCH + n + DAY * 1000 + 60_000, 2))
+                kept = Row(value, When(PENDING_MARK, EPOCH + n + DAY * 1000 + 60_000, 2))
                 rows[page_partition("enwiki", n, settings.partitions)]["enwiki", n] = kept
             for disk, each in zip(disks, rows, strict=True):
                 disk.write(each)
         for disk in disks:
-            beside = {POLICIES_KEY: rules, BEGAN_KEY: b"%d" % EPOCH}
-            disk.commit({}, beside, 1, time.time(), policies_mark(rules))
+            beside = {POLICIES_KEY: rules, MARK_KEY: b"%d" % PENDING_MARK, BEGAN_KEY: b"%d" % EPOCH}
+            disk.commit({}, beside, 1, time.time(), PENDING_MARK)
     return held
 
 

@@ -17,7 +17,7 @@ from processors.digest import ref_number
 from processors.shard import Shard
 from processors.store import Row
 from schemas.log import KIND_CONTROL, InvalidRecord, encode_policies
-from schemas.page import POLICIES_KEY, When, policies_mark
+from schemas.page import MARK_KEY, When
 from schemas.page_record import VERSION, decode_page
 from streams.disk import Disk
 from streams.gate import Gate
@@ -157,7 +157,7 @@ async def test_a_partition_is_taken_up_from_the_topic_without_a_look_into_pages_
     records = await read_all(settings, Topics(settings).gate_state)
     beside = {record.key: record.value for record in records if record.key.startswith(b"~")}
     page = next(record for record in records if record.key == b"enwiki:3")
-    right = policies_mark(beside[POLICIES_KEY])
+    right = int(beside[MARK_KEY])
     for folder, mark, expected in (("three", right, (5, 1)), ("four", right + 1, (5, 5))):
         settings = settings.with_(state=str(tmp_path / folder))
         path = tmp_path / folder / "gate" / f"{Topics(settings).gate_state}-0.db"

@@ -20,6 +20,7 @@ import pytest
 from conftest import shared_data
 from histories import (
     EDITORS,
+    LEARNING,
     SETS,
     SHORT,
     Changing,
@@ -43,7 +44,7 @@ from test_rules import Ruled
 
 from processors import curve, whatif
 from processors.prove import derive
-from processors.shard import rebuilt
+from processors.shard import Shard, rebuilt
 from schemas.decision import Decision, encode_decision
 from schemas.learned import Choice, Learned, Stratum
 from schemas.log import (
@@ -56,7 +57,7 @@ from schemas.log import (
     encode_learned,
     encode_policies,
 )  # fmt: skip
-from schemas.page import page_key
+from schemas.page import When, page_key
 from schemas.page_record import encode_page
 from schemas.policy_file import read_policy_file
 from schemas.reasons import Bar, State
@@ -139,18 +140,12 @@ class Replayed(Changing):
         assert by_page([d for each in workers for d in each]) == expected
 
     def restarted(self, log: list[Entry]) -> list[Decision]:
-        shard, made, state, whens = shard_of(self.rules), [], {}, {}
+        topic, made = StateTopic(shard_of(self.rules)), list[Decision]()
         for span in spans(log):
-            made += run(shard, self.shuffled(span))
-            rows = shard.changed()
-            state |= {page_key(*key): None if row is None else row.value for key, row in rows.items()}
-            whens |= {page_key(*key): row.when for key, row in rows.items() if row is not None}
-            state |= shard.beside
-            shard.flush(rows)
+            made += run(topic.shard, self.shuffled(span))
+            topic.write()
             if (chance := self.chooser.random()) < 0.3:
-                # With a look into each page, or without.
-                kept = [(key, value) for key, value in state.items() if value is not None]
-                shard = rebuilt(kept, whens=whens if chance < 0.2 else None)
+                topic.restart(looks=chance >= 0.2)
         return made
 
     def shuffled(self, span: list[Entry]) -> list[Entry]:
@@ -158,6 +153,27 @@ class Replayed(Changing):
         pages = sorted({entry.page for entry in span}, key=lambda page: self.chooser.random())
         ordered = [entry for page in pages for entry in span if entry.page == page]
         return [entry for entry in ordered for _ in range(self.chooser.randint(1, 2))]
+
+
+class StateTopic:
+    """A shard with what it wrote, from which it comes back."""
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
+        self._state: dict[bytes, bytes | None] = {}
+        self._whens: dict[bytes, When] = {}
+
+    def write(self) -> None:
+        rows = self.shard.changed()
+        self._state |= {page_key(*key): None if row is None else row.value for key, row in rows.items()}
+        self._whens |= {page_key(*key): row.when for key, row in rows.items() if row is not None}
+        self._state |= self.shard.beside
+        self.shard.flush(rows)
+
+    def restart(self, *, looks: bool) -> None:
+        """looks: into each page."""
+        kept = [(key, value) for key, value in self._state.items() if value is not None]
+        self.shard = rebuilt(kept, whens=None if looks else self._whens)
 
 
 def spans(log: Sequence[Entry]) -> Iterator[list[Entry]]:
@@ -412,6 +428,27 @@ def test_policies_that_are_in_force_already_choose_no_other_holds_for_what_waits
     made = run(shard_of(first), writer.log)
     assert [d.hold_ms for d in made if d.policy == "sure"] == [90_000]
     assert objections(writer.log, first, made) == []
+
+
+def test_policies_that_return_with_another_table_of_holds_have_it_after_a_restart_too():
+    """It comes while the edit waits, so the hold is chosen from the table that was there when it came."""
+    first = Policies(policies=(Policy(name="w", hold_seconds=900),), grace_seconds=10)
+    both = replace(first, policies=(*first.policies, LEARNING.policies[0]))
+    table = Learned(at_ms=EPOCH, rows={(Stratum(), 0.9): Choice(10_000, Stratum(), 300)})
+    writer = Writer()
+    writer.change("edit", 3, 1, "t1", "u0")
+    for control in (encode_policies(both), encode_learned(table), encode_policies(first), encode_policies(both)):
+        writer.control(control)
+    writer.wait(25)
+    writer.tick(0)
+    for restarts in (False, True):
+        topic, made = StateTopic(shard_of(first)), list[Decision]()
+        for entry in writer.log:
+            made += run(topic.shard, [entry])
+            topic.write()
+            if restarts:
+                topic.restart(looks=False)
+        assert [(d.policy, d.hold_ms) for d in made] == [("most", 10_000)]
 
 
 def test_a_longer_horizon_takes_back_at_the_next_tick_what_the_shorter_one_left_out():
