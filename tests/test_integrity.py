@@ -46,6 +46,7 @@ from processors import curve, whatif
 from processors.prove import derive
 from processors.shard import Shard, rebuilt
 from schemas.decision import Decision, encode_decision
+from schemas.event import TAGS_CHANGE
 from schemas.learned import Choice, Learned, Stratum
 from schemas.log import (
     KIND_CONTROL,
@@ -433,11 +434,13 @@ def test_policies_that_are_in_force_already_choose_no_other_holds_for_what_waits
 def test_policies_that_return_with_another_table_of_holds_have_it_after_a_restart_too():
     """It comes while the edit waits, so the hold is chosen from the table that was there when it came."""
     first = Policies(policies=(Policy(name="w", hold_seconds=900),), grace_seconds=10)
-    both = replace(first, policies=(*first.policies, LEARNING.policies[0]))
+    both = replace(first, policies=(*first.policies, LEARNING.policies[1]))
     table = Learned(at_ms=EPOCH, rows={(Stratum(), 0.9): Choice(10_000, Stratum(), 300)})
     writer = Writer()
     writer.change("edit", 3, 1, "t1", "u0")
-    for control in (encode_policies(both), encode_learned(table), encode_policies(first), encode_policies(both)):
+    writer.control(encode_policies(both))
+    writer.about(TAGS_CHANGE, 3, 2, 0, tags=["mw-reverted"], prior_state={"tags": []})  # its page is written under both
+    for control in (encode_learned(table), encode_policies(first), encode_policies(both)):
         writer.control(control)
     writer.wait(25)
     writer.tick(0)
