@@ -134,6 +134,12 @@ def _newest(page: Page, lane: int) -> int:
     return newest or (0 if page.still is None else page.still.last_rev)
 
 
+def lies_still(page: Page) -> bool:
+    """Whether policies mean nothing to a page that was read: nothing waits, and nothing was said of what is out."""
+    said = page.reverts or (page.still is not None and page.still.bars)
+    return not said and not any(edit.signals or PENDING in edit.states for edit in page.recent)
+
+
 def rules_for(page: Page, rules: Rules) -> Rules:
     """The rules, with the lanes that policies share on a page."""
     rules = rules if page.lanes is rules.lanes else rules.on(page.wiki)

@@ -253,9 +253,9 @@ class Shard:
             return
         for page in self.hot.values():
             gate.take_up(page, self.rules)
-        if before is not None and before.mark != self.rules.mark:
-            self._keep_what_is_forgotten_else(before, self.rules)
-        self.pending = self._look_again((key for key in self._store.every() if key not in self._touched), self.rules)
+        others = before if before is not None and before.mark != self.rules.mark else None
+        untouched = (key for key in self._store.every() if key not in self._touched)
+        self.pending = self._look_again(untouched, self.rules, others)
         self._due, self._refs = [], {}
         for key, page in self.hot.items():
             self._schedule(key, page, None)
@@ -263,18 +263,11 @@ class Shard:
             for ref in self._refs_of(page, self.rules) if key in self._touched else ():
                 self._refs.setdefault(ref, set()).add(key)
 
-    def _keep_what_is_forgotten_else(self, before: Rules, rules: Rules) -> None:
-        """A page as it was last written does not know what policies that came and went since then meant to it."""
-        for key in self._store.every():
-            value = None if key in self._touched else self._store.get(key)
-            if value is not None:
-                page = self.hot.get(key) or gate.take_up(gate.take_up(decode_page(value), before), rules)
-                if encode_page(page) != encode_page(gate.take_up(decode_page(value), rules)):
-                    self.hot[key], self._touched[key] = page, None
-
-    def _look_again(self, keys: Iterable[PageKey], rules: Rules) -> int:
+    def _look_again(self, keys: Iterable[PageKey], rules: Rules, before: Rules | None = None) -> int:
         """Other policies, other deadlines: a page keeps its bytes, only what follows from them is new.
 
+        before: the policies that end. A page that was last written before they came does not know what they meant to
+        it, and counts as changed where that matters.
         Returns how many (edit, policy) pairs wait on those that are not in use.
         """
         waits, rows = 0, {}
@@ -282,13 +275,25 @@ class Shard:
             value = self._store.get(key)
             if value is None:
                 continue
-            rows[key] = row = self._as_row(gate.take_up(decode_page(value), rules), value, rules)
+            page = decode_page(value)
+            if before is not None and page.mark != before.mark and self._knows_more(key, page, value, before, rules):
+                continue
+            rows[key] = row = self._as_row(gate.take_up(page, rules), value, rules)
             waits += 0 if key in self.hot else row.when.pending
             if len(rows) == _ROWS_AT_ONCE:
                 self._store.write(rows)
                 rows = {}
         self._store.write(rows)
         return waits
+
+    def _knows_more(self, key: PageKey, written: Page, value: bytes, before: Rules, rules: Rules) -> bool:
+        if gate.lies_still(written):
+            return False
+        page = self.hot.get(key) or gate.take_up(gate.take_up(decode_page(value), before), rules)
+        if encode_page(page) == encode_page(gate.take_up(decode_page(value), rules)):
+            return False
+        self.hot[key], self._touched[key] = page, None
+        return True
 
     def _keep(self, key: PageKey, page: Page, scheduled_ms: int | None) -> None:
         self._touched[key] = None
