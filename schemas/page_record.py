@@ -25,7 +25,8 @@ def encode_page(page: Page) -> bytes:
 
     The SHA-1 of one of the others stands for that of its ring entry.
     """
-    if not (page.restless or page.tricky or page.mixed or page.lines or page.times or page.untold):
+    held = page.lines or page.times or page.untold or page.owed
+    if not (held or page.restless or page.tricky or page.mixed):
         _lay_still(page)
     known = {edit.rev_id: edit.sha1 for edit in page.recent}
     still = page.still

@@ -449,6 +449,20 @@ def test_what_waits_when_a_policy_comes_back_waits_under_it_too():
     assert line.tick(860) == [(1, "slow", "released"), (2, "slow", "released")]
 
 
+def test_what_is_made_up_for_is_so_once_though_its_page_was_written_before_that():
+    line = Line(*BOTH)
+    line.edit(1, at=0)
+    line.tick(700)
+    line.policies(BOTH[0])
+    line.tags(1, 800, "mw-reverted")
+    line.policies(*BOTH)
+    line.shard.flush(line.shard.changed())
+    assert line.tick(700) == [(1, "slow", "retracted")]
+    line.policies(BOTH[0])
+    line.policies(*BOTH)
+    assert line.tick(900) == []
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 def test_what_was_out_under_a_policy_and_barred_while_that_was_gone_is_taken_back_when_it_returns(restarts):
     line = Line(*BOTH)
