@@ -276,9 +276,11 @@ class Shard:
             if value is None:
                 continue
             page = decode_page(value)
-            if before is not None and page.mark != before.mark and self._knows_more(key, page, value, before, rules):
+            last = None if before is None or page.mark == before.mark or gate.lies_still(page) else before
+            gate.take_up(page, rules)
+            if last is not None and self._knows_more(key, page, value, last, rules):
                 continue
-            rows[key] = row = self._as_row(gate.take_up(page, rules), value, rules)
+            rows[key] = row = self._as_row(page, value, rules)
             waits += 0 if key in self.hot else row.when.pending
             if len(rows) == _ROWS_AT_ONCE:
                 self._store.write(rows)
@@ -287,10 +289,8 @@ class Shard:
         return waits
 
     def _knows_more(self, key: PageKey, written: Page, value: bytes, before: Rules, rules: Rules) -> bool:
-        if gate.lies_still(written):
-            return False
         page = self.hot.get(key) or gate.take_up(gate.take_up(decode_page(value), before), rules)
-        if encode_page(page) == encode_page(gate.take_up(decode_page(value), rules)):
+        if encode_page(page) == encode_page(written):
             return False
         self.hot[key], self._touched[key] = page, None
         return True

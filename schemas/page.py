@@ -168,23 +168,22 @@ class Page:
 
     def look_into(self) -> None:
         """Read what lies still. Raises `InvalidRecord`."""
-        still = self.still
-        if still is not None:
-            edits = still.read(still.lines, self.wiki)
-            if self.rules is not None:
-                for edit in edits:
-                    self.rules.put_in_force(self.wiki, edit)
-            self.recent[:0], self.still = edits, None
+        if self.still is not None:
+            self.recent[:0], self.still = self._read(self.still, self.still.lines), None
 
     def last_still(self, rev_id: int) -> Edit | None:
         """The last of those that lie still, to be read only, if it is this revision; they go on lying still."""
         if self.still is None or self.still.last_rev != rev_id:
             return None
-        lines = self.still.lines
-        (edit,) = self.still.read(lines[lines.rfind(b"\n") + 1 :], self.wiki)
-        if self.rules is not None:
-            self.rules.put_in_force(self.wiki, edit)
+        (edit,) = self._read(self.still, self.still.lines.rpartition(b"\n")[2])
         return edit
+
+    def _read(self, still: Still, lines: bytes) -> list[Edit]:
+        edits = still.read(lines, self.wiki)
+        if self.rules is not None:
+            for edit in edits:
+                self.rules.put_in_force(self.wiki, edit)
+        return edits
 
     @property
     def count(self) -> int:

@@ -18,14 +18,7 @@ from processors.shard import Shard, Unreadable, rebuilt
 from processors.store import PageKey, Row
 from schemas.deadletter import DeadLetter
 from schemas.lessons import encode_lessons
-from schemas.page import (
-    MARK_KEY,
-    WHEN_HEADER,
-    decode_when,
-    encode_when,
-    page_key,
-    read_key,
-)
+from schemas.page import MARK_KEY, WHEN_HEADER, decode_when, encode_when, page_key, read_key
 from schemas.reasons import Step
 from streams import metrics
 from streams.disk import Disk
